@@ -1,0 +1,5 @@
+"""`python -m fmboost_core` is the `fmboost` command."""
+
+from .cli import entry_point
+
+entry_point()

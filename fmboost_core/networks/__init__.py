@@ -1,0 +1,58 @@
+"""The velocity networks a checkpoint can name.
+
+Every network is called as `network(x, t, context, sigma, scale)` and tells, as attributes, its
+`config`, its `size_multiple` (what height and width must divide by) and its `receptive_field`
+(pixels, or None where it sees the whole input).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import nn
+
+from ..errors import CheckpointError
+from .boostnet import BoostNet, BoostNetConfig
+from .unet import UNet, UNetConfig
+
+NETWORKS: dict[str, tuple[type, type[nn.Module]]] = {
+    "boostnet": (BoostNetConfig, BoostNet),
+    "unet": (UNetConfig, UNet),
+}
+
+
+def network_name(network: nn.Module) -> str:
+    """The name under which `build` knows a network's class."""
+    return next(name for name, (_, cls) in NETWORKS.items() if isinstance(network, cls))
+
+
+def build(name: str, config: dict[str, Any], *, most_blocks: int = 1000) -> nn.Module:
+    """A network of that name and configuration, on torch's current default device.
+
+    Args:
+        most_blocks: more than these are taken for a damaged or hostile description.
+
+    Raises:
+        CheckpointError: unknown name, unknown or unusable configuration.
+    """
+    if name not in NETWORKS:
+        raise CheckpointError(
+            f"the model is a network {name!r}, which this version does not know"
+            f" (it knows {', '.join(NETWORKS)}): update FMBoost"
+        )
+    config_class, network_class = NETWORKS[name]
+    known = {f.name for f in dataclasses.fields(config_class)}
+    unknown = [key for key in config if key not in known]
+    if unknown:
+        raise CheckpointError(f"the {name}'s configuration has an unknown entry {unknown[0]!r}: update FMBoost")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    try:
+        shape = config_class(**values)
+        if shape.blocks > most_blocks:
+            raise CheckpointError(f"the model claims {shape.blocks:,} blocks, more than the file can hold")
+        return network_class(shape)
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise CheckpointError(f"the model's configuration is damaged: {error}") from error

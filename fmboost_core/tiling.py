@@ -1,0 +1,141 @@
+"""Evaluate a network on a large latent by tiles, so that memory does not grow with the picture.
+
+Tiles are cut at every network evaluation, not around the whole integration: the solver's state stays
+whole (it is small), and a tile needs the halo of one evaluation only. For a network with a finite
+receptive field the result equals that of the whole image. For one without (the paper's U-Net) tiles
+can only be blended, and the docs say so.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import FMBoostError
+
+log = logging.getLogger(__name__)
+
+SMALLEST_TILE = 16  # latent pixels; below it a tile is nearly all halo
+BLEND_HALO = 16  # latent pixels of overlap where no receptive field is known
+
+
+class OutOfMemory(FMBoostError, MemoryError):
+    """Not even the smallest tile fits into memory."""
+
+
+class TiledNetwork:
+    """A network that can be called at any size, whole or by tiles, and survives lack of memory.
+
+    Args:
+        network: has `size_multiple` and `receptive_field` (None: unbounded).
+        tile: side of a tile in latent pixels, 0 for the whole image. When memory runs out the tile
+            is halved, the evaluation repeated, and the smaller tile kept.
+    """
+
+    def __init__(self, network: nn.Module, tile: int = 0) -> None:
+        self.network = network
+        self.tile = tile
+        halo = network.receptive_field
+        self.exact = halo is not None
+        self.halo = _round_up(BLEND_HALO if halo is None else halo, network.size_multiple)
+
+    def __call__(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
+        """Velocity at x, shape (B, C, H, W), any H and W; the arguments are those of the network."""
+        height, width = x.shape[-2:]
+        x, context = self._pad(x), None if context is None else self._pad(context)
+
+        def evaluate(rows: slice, columns: slice) -> Tensor:
+            window = (..., rows, columns)
+            cut = None if context is None else context[window]
+            return self.network(x[window], t, cut, sigma, scale)
+
+        while True:
+            try:
+                return self._evaluate(evaluate, x)[..., :height, :width]
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.tile = self._smaller_tile(x.shape[-2:])
+            # Outside the handler: its traceback no longer holds the tensors of the failed attempt.
+            log.warning("out of memory: going on with tiles of %d latent pixels", self.tile)
+            _free_memory()
+
+    def _pad(self, x: Tensor) -> Tensor:
+        multiple = self.network.size_multiple
+        bottom, right = (-side % multiple for side in x.shape[-2:])
+        return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+    def _evaluate(self, evaluate: Callable[[slice, slice], Tensor], x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        tile = _round_up(self.tile, self.network.size_multiple)
+        if not tile or (tile >= height and tile >= width):
+            return evaluate(slice(0, height), slice(0, width))
+        out = torch.zeros_like(x)
+        weight = None if self.exact else x.new_zeros(height, width)
+        for top in range(0, height, tile):
+            for left in range(0, width, tile):
+                core = slice(top, min(top + tile, height)), slice(left, min(left + tile, width))
+                outer = tuple(_grow(s, self.halo, n) for s, n in zip(core, (height, width), strict=True))
+                v = evaluate(*outer)
+                if weight is None:
+                    inner = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
+                    out[(..., *core)] = v[(..., *inner)]
+                else:
+                    ramp = _feather(*outer, self.halo, (height, width)).to(v)
+                    out[(..., *outer)] += v * ramp
+                    weight[outer] += ramp
+        return out if weight is None else out / weight
+
+    def _smaller_tile(self, size: torch.Size) -> int:
+        half = min(self.tile or max(size), max(size)) // 2
+        if half < SMALLEST_TILE:
+            raise OutOfMemory(
+                f"out of memory even with tiles of {SMALLEST_TILE} latent pixels: close other programs,"
+                " or boost to a smaller size"
+            )
+        return half
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _grow(core: slice, halo: int, length: int) -> slice:
+    return slice(max(0, core.start - halo), min(length, core.stop + halo))
+
+
+def _feather(rows: slice, columns: slice, halo: int, size: tuple[int, int]) -> Tensor:
+    """Weights that rise over two halos from an inner edge of a tile, and are 1 at the image's edge."""
+
+    def ramp(span: slice, length: int) -> Tensor:
+        position = torch.arange(span.stop - span.start, dtype=torch.float32) + 0.5
+        rise = torch.ones_like(position)
+        if span.start > 0:
+            rise = torch.minimum(rise, position / (2 * halo))
+        if span.stop < length:
+            rise = torch.minimum(rise, position.flip(0) / (2 * halo))
+        return rise
+
+    return ramp(rows, size[0])[:, None] * ramp(columns, size[1])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether any backend's exception means that memory ran out (CUDA, ROCm, MPS, XPU, CPU)."""
+    kinds = tuple(
+        kind for kind in (getattr(torch, "OutOfMemoryError", None), torch.cuda.OutOfMemoryError) if kind
+    )
+    if isinstance(error, OutOfMemory):
+        return False
+    text = str(error).lower()
+    return isinstance(error, (*kinds, MemoryError)) or "out of memory" in text or "can't allocate memory" in text
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,60 @@
+"""The node that loads a booster."""
+
+from __future__ import annotations
+
+from comfy import model_management
+from comfy_api.latest import io
+
+from ..fmboost_core import load
+from ..fmboost_core.precision import PRECISIONS, fastest_precision
+from .aliases import with_aliases
+from .managed import ManagedBooster
+from .model_files import model_names, model_path
+
+FMBoostModel = io.Custom("FMBOOST_MODEL")
+CATEGORY = "latent/upscaling"
+AUTO = "auto"
+
+
+class FMBoostModelLoader(io.ComfyNode):
+    """Model file → FMBOOST_MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        schema = io.Schema(
+            node_id="FMBoostModelLoader",
+            display_name="Load FMBoost Model",
+            category=CATEGORY,
+            description="Loads a model for FMBoost Upscale Latent. Built-in models come first in the list;"
+            " your own go into models/fmboost.",
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=model_names(),
+                    tooltip="The part after the dash is the latent family: sd15 is for Stable Diffusion 1.x"
+                    " and 2.x. A model boosts latents of its own family only.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=[AUTO, *PRECISIONS],
+                    default=AUTO,
+                    tooltip="Number format that the network computes in. auto: the fastest that this"
+                    " machine runs well.",
+                    extra_dict={"advanced": True},
+                ),
+            ],
+            outputs=[FMBoostModel.Output(display_name="FMBOOST_MODEL", tooltip="For FMBoost Upscale Latent.")],
+        )
+        return with_aliases(schema, "fmboost", "latent upscale model", "load upscale model", "hires fix")
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str, precision: str) -> tuple[int, int]:
+        """Changes when the file is replaced, so that ComfyUI loads it again."""
+        status = model_path(model_name).stat()
+        return status.st_mtime_ns, status.st_size
+
+    @classmethod
+    def execute(cls, model_name: str, precision: str) -> io.NodeOutput:
+        device = model_management.get_torch_device()
+        dtype = PRECISIONS[fastest_precision(device) if precision == AUTO else precision]
+        return io.NodeOutput(ManagedBooster.manage(load(model_path(model_name), dtype=dtype)))

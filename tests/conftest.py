@@ -1,0 +1,31 @@
+"""Fixtures for the whole suite."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+DATA = Path(__file__).parent / "data"
+sys.path.insert(0, str(DATA))
+
+
+class ReferenceData:
+    """Golden arrays computed by the paper's own code (see `data/make_reference_unet.py`)."""
+
+    def __init__(self) -> None:
+        self.arrays = np.load(DATA / "reference_unet.npz")
+        self.facts = json.loads((DATA / "reference_unet.json").read_text())
+        self.path_times = self.facts["path_times"]
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[key])
+
+
+@pytest.fixture(scope="session")
+def reference() -> ReferenceData:
+    return ReferenceData()

@@ -1,0 +1,103 @@
+import logging
+
+import pytest
+import torch
+from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
+from fmboost_core.networks.unet import UNet, UNetConfig
+from fmboost_core.tiling import SMALLEST_TILE, OutOfMemory, TiledNetwork, is_out_of_memory
+from helpers import lively, small_booster
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def boostnet() -> BoostNet:
+    return lively(BoostNet(BoostNetConfig(4, width=64, depth=2)))
+
+
+def arguments(height: int, width: int, items: int = 1) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    x, context = torch.randn(2, items, 4, height, width, generator=generator)
+    t, sigma, scale = torch.full((items,), 0.3), torch.full((items,), 0.2), torch.full((items,), 1.7)
+    return x, t, context, sigma, scale
+
+
+@pytest.mark.parametrize("size", [(70, 53), (64, 64), (33, 90)])
+@pytest.mark.parametrize("tile", [16, 22, 31])
+def test_tiles_give_the_numbers_of_the_whole(boostnet, size, tile):
+    whole = TiledNetwork(boostnet)(*arguments(*size))
+    tiled = TiledNetwork(boostnet, tile)(*arguments(*size))
+    assert whole.shape[-2:] == size
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+def test_a_halo_smaller_than_the_receptive_field_would_not_do(boostnet):
+    """The receptive field is no larger than need be, or this test and the last could not both hold."""
+    tiled = TiledNetwork(boostnet, 16)
+    tiled.halo -= boostnet.size_multiple
+    whole = TiledNetwork(boostnet)(*arguments(64, 64))
+    assert (tiled(*arguments(64, 64)) - whole).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("factor", [1.5, 2, 4])
+def test_tiled_boost_equals_whole_boost(factor):
+    booster = small_booster()
+    samples = torch.randn(1, 4, 37, 29, generator=torch.Generator().manual_seed(0))
+    size = (round(37 * factor), round(29 * factor))
+    whole, tiled = (booster.boost(samples, size, detail=0.7, steps=2, seeds=5, tile=tile) for tile in (0, 26))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+def test_a_global_network_is_blended_without_gaps():
+    config = UNetConfig(4, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=())
+    tiled = TiledNetwork(lively(UNet(config)), 24)(*arguments(70, 53))
+    assert tiled.shape[-2:] == (70, 53)
+    assert torch.isfinite(tiled).all()
+    assert not tiled.abs().sum(1).eq(0).any()
+
+
+class _Scarce(nn.Module):
+    """A network in a machine that runs out of memory above a number of pixels."""
+
+    size_multiple, receptive_field = 2, 2
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+    def forward(self, x, t, context, sigma, scale):
+        if x.shape[-1] * x.shape[-2] > self.pixels:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return 2 * x
+
+
+def test_out_of_memory_halves_the_tile_and_goes_on(caplog):
+    tiled = TiledNetwork(_Scarce(40 * 40))
+    x, *rest = arguments(100, 100)
+    with caplog.at_level(logging.WARNING):
+        torch.testing.assert_close(tiled(x, *rest), 2 * x)
+    assert tiled.tile == 25
+    assert [r.getMessage() for r in caplog.records] == [
+        "out of memory: going on with tiles of 50 latent pixels",
+        "out of memory: going on with tiles of 25 latent pixels",
+    ]
+
+
+def test_hopeless_memory_is_one_clear_line():
+    with pytest.raises(OutOfMemory, match=f"even with tiles of {SMALLEST_TILE} latent pixels"):
+        TiledNetwork(_Scarce(1))(*arguments(100, 100))
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory():
+    class Broken(_Scarce):
+        def forward(self, *_):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        TiledNetwork(Broken(1))(*arguments(40, 40))
+
+
+def test_backends_say_it_differently():
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
+    assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("no kernel image"))
