@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from fmboost_core import Booster, BoosterSpec
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from torch import nn
+
+
+DATA = Path(__file__).parent / "data"
 
 
 def lively(network: nn.Module, seed: int = 0) -> nn.Module:

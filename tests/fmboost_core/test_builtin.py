@@ -1,0 +1,43 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from fmboost_core import FAMILIES, InputError, builtin_for, builtin_models, find_model, inspect, load
+from helpers import DATA
+from safetensors.torch import load_file
+
+
+def test_sd15_comes_first():
+    assert next(iter(builtin_models())) == "boostnet-sd15"
+    assert builtin_for("sd15") == find_model("boostnet-sd15")
+
+
+@pytest.mark.parametrize("name", builtin_models())
+def test_built_in_models_say_what_they_are(name):
+    info = inspect(find_model(name))
+    assert name == f"{info.network}-{info.spec.family}"
+    assert info.bytes <= 25_000_000
+    assert info.receptive_field
+    assert info.spec.training["steps"] > 0
+    assert info.spec.licence == "MIT"
+
+
+@pytest.mark.parametrize("name", builtin_models())
+def test_built_in_models_beat_bicubic_on_a_latent_they_never_saw(name):
+    """`pair_FAMILY.safetensors`: a picture's latent, and that of the picture halved in pixels."""
+    booster = load(find_model(name), dtype=torch.float32)
+    pair = load_file(DATA / f"pair_{booster.spec.family}.safetensors")
+    low, high = pair["low"].float(), pair["high"].float()
+    boosted = booster.boost(low, high.shape[-2:])
+    plain = F.interpolate(low, size=high.shape[-2:], mode="bicubic")
+    assert (boosted - high).square().mean() < 0.75 * (plain - high).square().mean()
+
+
+def test_unknown_names_say_what_there_is():
+    with pytest.raises(InputError, match="no latent family 'sd9': choose one of sd15"):
+        builtin_for("sd9")
+    with pytest.raises(InputError, match="boostnet-sd15"):
+        find_model("boostnet-sd9")
+    missing = [family for family in FAMILIES if f"boostnet-{family}" not in builtin_models()]
+    for family in missing:
+        with pytest.raises(InputError, match=f"no built-in model for {family}"):
+            builtin_for(family)
