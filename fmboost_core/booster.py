@@ -26,6 +26,8 @@ from .upsampling import PIXEL_MODE, Codec, Size, upsample
 
 log = logging.getLogger(__name__)
 
+# What nodes and commands start from: a little texture, at the fewest steps that show it.
+DEFAULT_DETAIL, DEFAULT_STEPS = 0.3, 2
 STATE_COPIES = 8  # fp32 tensors of the result's size that a solver keeps
 
 
@@ -88,7 +90,9 @@ class Booster:
         planes = math.prod(shape) // (shape[1] * shape[-2] * shape[-1])  # items times frames
         side = tile + 2 * (self.network.receptive_field or tile)
         area = math.prod(min(s, side) if tile else s for s in size)
-        working = planes * area * self.network.working_channels * next(self.network.parameters()).element_size()
+        working = (
+            planes * area * self.network.working_channels * next(self.network.parameters()).element_size()
+        )
         state = planes * math.prod(size) * shape[1] * 4 * STATE_COPIES
         return working + state
 
@@ -151,7 +155,7 @@ class Booster:
         return sizes.cascade(source, target, self.spec.scale_range[1])
 
     def _check(self, samples: Tensor, detail: float, tile: int, codec: Codec | None) -> None:
-        check_latent(samples, self.family)
+        self.family.check(samples)
         if not 0 <= detail <= 1:
             raise InputError(f"detail is {detail}: it goes from 0 (faithful) to 1 (most texture)")
         if tile < 0:
@@ -237,7 +241,13 @@ class _Run:
         return torch.cat(out)
 
     def _stage(
-        self, frames: Tensor, size: Size, noise: NoiseSource, network: TiledNetwork, begun: float, share: float
+        self,
+        frames: Tensor,
+        size: Size,
+        noise: NoiseSource,
+        network: TiledNetwork,
+        begun: float,
+        share: float,
     ) -> Tensor:
         spec = self.booster.spec
         batch, count = frames.shape[:2]
@@ -277,31 +287,6 @@ class _Run:
             return None
         same = mode == self.booster.spec.source_upsampling
         return (u if same else upsample(z, size, mode, codec)).to(self.dtype)
-
-
-def check_latent(samples: Tensor, family: LatentFamily) -> None:
-    """Raise `InputError` unless `samples` is a finite 4-D or 5-D latent with the family's channels."""
-    if getattr(samples, "is_nested", False):
-        raise InputError("the latent is a nested (video with audio) latent: take the picture part out first")
-    if not isinstance(samples, Tensor):
-        raise InputError(f"the latent is a {type(samples).__name__}; a tensor is needed")
-    shape = "×".join(map(str, samples.shape))
-    if samples.ndim not in (4, 5):
-        raise InputError(
-            f"the latent has {samples.ndim} dimensions ({shape}); needed are batch, channels,"
-            " height, width, or with frames before the height"
-        )
-    if samples.shape[1] != family.channels:
-        raise InputError(family.explain_channels(samples.shape[1]))
-    if not samples.is_floating_point():
-        raise InputError(f"the latent holds {samples.dtype} values; floating point is needed")
-    if samples.shape[-1] == 0 or samples.shape[-2] == 0 or (samples.ndim == 5 and samples.shape[2] == 0):
-        raise InputError(f"the latent is empty ({shape})")
-    if not torch.isfinite(samples).all():
-        raise InputError(
-            "the latent holds NaN or infinite values: the step before this one overflowed"
-            " (try it at higher precision)"
-        )
 
 
 def _item_seeds(seeds: int | Sequence[int], items: int) -> list[int]:

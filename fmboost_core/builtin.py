@@ -39,5 +39,7 @@ def find_model(name: str | Path) -> Path:
         return models[str(name)]
     path = Path(name)
     if not path.is_file():
-        raise InputError(f"there is no model {name}: give a file, or one of {', '.join(models) or 'none built in'}")
+        raise InputError(
+            f"there is no model {name}: give a file, or one of {', '.join(models) or 'none built in'}"
+        )
     return path

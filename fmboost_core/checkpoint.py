@@ -170,14 +170,18 @@ def _read_description(text: str) -> tuple[str, dict[str, Any], BoosterSpec]:
     return network, config, BoosterSpec.from_json(spec)
 
 
-def _check_weights(module: nn.Module, header: dict[str, tuple[tuple[int, ...], str]], spec: BoosterSpec) -> None:
+def _check_weights(
+    module: nn.Module, header: dict[str, tuple[tuple[int, ...], str]], spec: BoosterSpec
+) -> None:
     if module.config.latent_channels != spec.latent_family.channels:
         raise CheckpointError(
             f"the network has {module.config.latent_channels} latent channels, but its family"
             f" {spec.family} has {spec.latent_family.channels}: the file is damaged"
         )
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    claimed, held = (sum(map(_elements, shapes)) for shapes in (expected.values(), (s for s, _ in header.values())))
+    claimed, held = (
+        sum(map(_elements, shapes)) for shapes in (expected.values(), (s for s, _ in header.values()))
+    )
     if claimed != held:
         raise CheckpointError(
             f"the model claims {claimed:,} parameters but the file holds {held:,}: it is damaged;"
@@ -186,7 +190,9 @@ def _check_weights(module: nn.Module, header: dict[str, tuple[tuple[int, ...], s
     for key, shape in expected.items():
         found, dtype = header.get(key, (None, None))
         if found != shape:
-            raise CheckpointError(f"the weight {key} is {found or 'missing'}, not {shape}: the file is damaged")
+            raise CheckpointError(
+                f"the weight {key} is {found or 'missing'}, not {shape}: the file is damaged"
+            )
         if dtype not in WEIGHT_TYPES:
             raise CheckpointError(f"the weight {key} is stored as {dtype}: use {', '.join(WEIGHT_TYPES)}")
 

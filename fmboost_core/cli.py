@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from . import __version__, sizes
-from .booster import Booster, Progress
+from .booster import DEFAULT_DETAIL, DEFAULT_STEPS, Booster, Progress
 from .builtin import builtin_for, builtin_models, find_model
 from .checkpoint import CheckpointInfo, inspect, load, save
 from .convert import read_reference
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except InputError as error:
         return _complain(error, MISUSED)
-    except (FMBoostError, OSError) as error:
+    except (FMBoostError, OSError, RuntimeError) as error:
         return _complain(error, MISUSED if isinstance(error, OutputError) else FAILED)
     except KeyboardInterrupt:
         return _complain("stopped: finished files are kept, the one in work was not written", FAILED)
@@ -73,18 +73,29 @@ def _command(commands, name: str, run: Callable, summary: str) -> argparse.Argum
 
 
 def _add_upscale(commands) -> None:
-    command = _command(commands, "upscale", upscale, "Boost latent files as ComfyUI's Save Latent writes them.")
+    command = _command(
+        commands, "upscale", upscale, "Boost latent files as ComfyUI's Save Latent writes them."
+    )
     add = command.add_argument
     add("inputs", nargs="+", type=Path, metavar="IN.latent", help="latent files")
     add("-o", "--output", type=Path, required=True, help="a .latent file, or a folder (same names in it)")
     _add_model_choice(command)
     add("--scale", type=float, default=2.0, help="enlargement of each side, 1 to 8 (default 2)")
-    add("--detail", type=float, default=0.0, help="texture to invent, 0 (faithful, default) to 1")
-    add("--steps", type=int, default=2, help="solver steps a stage (default 2)")
+    add(
+        "--detail",
+        type=float,
+        default=DEFAULT_DETAIL,
+        help=f"texture to invent, 0 (faithful) to 1 (default {DEFAULT_DETAIL})",
+    )
+    add("--steps", type=int, default=DEFAULT_STEPS, help=f"solver steps a stage (default {DEFAULT_STEPS})")
     add("--solver", choices=SOLVERS, default="euler", help="default euler")
     add("--seed", type=int, default=0, help="of the noise (default 0)")
     add("--tile", type=int, default=0, metavar="N", help="side of a tile in output pixels; 0: none (default)")
-    add("--dtype", choices=PRECISIONS, help="precision of the network (default: the fastest that the device runs well)")
+    add(
+        "--dtype",
+        choices=PRECISIONS,
+        help="precision of the network (default: the fastest that the device runs well)",
+    )
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps, …")
     add("--preview", type=Path, metavar="P.png", help="also write a quick picture (no VAE needed)")
     add("--force", action="store_true", help="replace existing output files")
@@ -92,7 +103,9 @@ def _add_upscale(commands) -> None:
 
 
 def _add_model_choice(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", help=f"a model file, or built in: {', '.join(builtin_models()) or 'none'}")
+    command.add_argument(
+        "--model", help=f"a model file, or built in: {', '.join(builtin_models()) or 'none'}"
+    )
     command.add_argument(
         "--family", choices=FAMILIES, help="use the built-in model of this latent family (default sd15)"
     )
@@ -100,13 +113,18 @@ def _add_model_choice(command: argparse.ArgumentParser) -> None:
 
 def _add_info(commands) -> None:
     command = _command(commands, "info", info, "Say what a model file is.")
-    command.add_argument("models", nargs="*", metavar="MODEL", help="files or built-in names (default: all built in)")
+    command.add_argument(
+        "models", nargs="*", metavar="MODEL", help="files or built-in names (default: all built in)"
+    )
     command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_convert(commands) -> None:
     command = _command(
-        commands, "convert", convert, "Turn a Lightning .ckpt of the reference code (CompVis/fm-boosting) into a model."
+        commands,
+        "convert",
+        convert,
+        "Turn a Lightning .ckpt of the reference code (CompVis/fm-boosting) into a model.",
     )
     add = command.add_argument
     add("checkpoint", type=Path, help="the .ckpt file; read without running code from it")
@@ -178,7 +196,7 @@ def _describe(info: CheckpointInfo) -> str:
         "upsampling": f"source {spec.source_upsampling}, context {spec.context_upsampling or 'none'}",
         "sees": field,
     }
-    facts |= {f"trained: {k}": v for k, v in spec.training.items()}
+    facts |= {f"trained: {k}": v for k, v in spec.training.items() if isinstance(v, str | int | float)}
     return "\n".join([str(info.path), *(f"  {name}: {value}" for name, value in facts.items())])
 
 
@@ -188,7 +206,9 @@ def _load_booster(options: argparse.Namespace) -> Booster:
         precision = options.dtype or fastest_precision(options.device)
         booster = load(path, dtype=PRECISIONS[precision], device=options.device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {options.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"the device {options.device!r} cannot be used: {str(error).splitlines()[0]}"
+        ) from error
     if options.model and options.family and booster.spec.family != options.family:
         raise InputError(f"{path} boosts {booster.spec.family} latents, not {options.family}")
     return booster

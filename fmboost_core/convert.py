@@ -160,7 +160,15 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
             data = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        OSError,
+        zipfile.BadZipFile,
+    ) as error:
         raise CheckpointError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(data, Mapping):
         raise CheckpointError(f"{path.name} is not a Lightning checkpoint")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .errors import InputError
 from .family_fits import FITS
 
 SMALLEST_SAMPLE = 64  # latent pixels; fewer tell nothing of a family
@@ -52,6 +53,32 @@ class LatentFamily:
     def from_model(self, z: Tensor) -> Tensor:
         """Model space → unscaled latents, any shape."""
         return z / self.scale + self.shift
+
+    def check(self, samples: Tensor) -> None:
+        """Raise `InputError` unless `samples` is a finite 4-D or 5-D latent with this family's channels."""
+        if getattr(samples, "is_nested", False):
+            raise InputError(
+                "the latent is a nested (video with audio) latent: take the picture part out first"
+            )
+        if not isinstance(samples, Tensor):
+            raise InputError(f"the latent is a {type(samples).__name__}; a tensor is needed")
+        shape = "×".join(map(str, samples.shape))
+        if samples.ndim not in (4, 5):
+            raise InputError(
+                f"the latent has {samples.ndim} dimensions ({shape}); needed are batch, channels,"
+                " height, width, or with frames before the height"
+            )
+        if samples.shape[1] != self.channels:
+            raise InputError(self.explain_channels(samples.shape[1]))
+        if not samples.is_floating_point():
+            raise InputError(f"the latent holds {samples.dtype} values; floating point is needed")
+        if samples.shape[-1] == 0 or samples.shape[-2] == 0 or (samples.ndim == 5 and samples.shape[2] == 0):
+            raise InputError(f"the latent is empty ({shape})")
+        if not torch.isfinite(samples).all():
+            raise InputError(
+                "the latent holds NaN or infinite values: the step before this one overflowed"
+                " (try it at higher precision)"
+            )
 
     def explain_channels(self, channels: int) -> str:
         """Why a latent of that many channels does not fit this family, and what to do."""

@@ -1,4 +1,4 @@
-"""Numbers fitted to pictures by scripts/fit_family_constants.py; `families` says what they mean."""
+"""Numbers fitted by scripts/fit_family_constants.py; `families` says what they mean."""
 
 from typing import NamedTuple
 

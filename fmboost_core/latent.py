@@ -9,14 +9,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from .booster import Booster, check_latent
+from .booster import Booster
 from .errors import InputError
 from .upsampling import Size
 
 
 def latent_size(latent: Mapping[str, Any], booster: Booster) -> Size:
     """Height and width of a LATENT in latent pixels. Raises `InputError` if it cannot be boosted."""
-    check_latent(_samples(latent), booster.family)
+    booster.family.check(_samples(latent))
     height, width = latent["samples"].shape[-2:]
     return height, width
 
@@ -42,7 +42,7 @@ def boost_latent(
         InputError: as `Booster.boost`.
     """
     samples = _samples(latent)
-    check_latent(samples, booster.family)
+    booster.family.check(samples)
     seeds = [seed + index for index in _batch_index(latent, len(samples))]
     boosted = dict(latent)
     boosted["samples"] = booster.boost(samples, size, seeds=seeds, **options)

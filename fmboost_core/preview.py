@@ -29,7 +29,9 @@ def preview_image(samples: Tensor, family: LatentFamily) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
 
 
-def write_preview(path: str | Path, samples: Tensor, family: LatentFamily, *, overwrite: bool = False) -> None:
+def write_preview(
+    path: str | Path, samples: Tensor, family: LatentFamily, *, overwrite: bool = False
+) -> None:
     """Write `preview_image` as a PNG, whole or not at all. Raises `OutputError` if that fails."""
     with atomic_write(path, overwrite=overwrite) as temporary:
         preview_image(samples, family).save(temporary, "PNG")

@@ -48,9 +48,7 @@ class BoosterSpec:
         _require(self.family in FAMILIES, f"unknown latent family {self.family!r}")
         _require(self.path in PATHS, f"unknown path {self.path!r}")
         _require(self.source_upsampling in MODES, f"unknown upsampling {self.source_upsampling!r}")
-        _require(
-            self.context_upsampling in (None, *MODES), f"unknown upsampling {self.context_upsampling!r}"
-        )
+        _require(self.context_upsampling in (None, *MODES), f"unknown upsampling {self.context_upsampling!r}")
         low, high = self.sigma_range
         _require(0 <= low <= high <= 1, f"sigma_range {self.sigma_range} is not within 0 to 1")
         _require(self.sigma_min >= 0, f"sigma_min {self.sigma_min} is negative")

@@ -83,7 +83,9 @@ class TiledNetwork:
                 outer = tuple(_grow(s, self.halo, n) for s, n in zip(core, (height, width), strict=True))
                 v = evaluate(*outer)
                 if weight is None:
-                    inner = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True))
+                    inner = tuple(
+                        slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True)
+                    )
                     out[(..., *core)] = v[(..., *inner)]
                 else:
                     ramp = _feather(*outer, self.halo, (height, width)).to(v)
@@ -132,10 +134,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OutOfMemory):
         return False
     text = str(error).lower()
-    return isinstance(error, (*kinds, MemoryError)) or "out of memory" in text or "can't allocate memory" in text
+    return (
+        isinstance(error, (*kinds, MemoryError)) or "out of memory" in text or "can't allocate memory" in text
+    )
 
 
 def _free_memory() -> None:
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    for backend in (torch.cuda, torch.mps, torch.xpu):
+        # Some builds of torch have a backend's module without the backend.
+        if getattr(backend, "is_available", lambda: False)():
+            backend.empty_cache()

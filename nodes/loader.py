@@ -43,7 +43,9 @@ class FMBoostModelLoader(io.ComfyNode):
                     extra_dict={"advanced": True},
                 ),
             ],
-            outputs=[FMBoostModel.Output(display_name="FMBOOST_MODEL", tooltip="For FMBoost Upscale Latent.")],
+            outputs=[
+                FMBoostModel.Output(display_name="FMBOOST_MODEL", tooltip="For FMBoost Upscale Latent.")
+            ],
         )
         return with_aliases(schema, "fmboost", "latent upscale model", "load upscale model", "hires fix")
 

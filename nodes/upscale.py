@@ -7,13 +7,13 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..fmboost_core import SOLVERS, boost_latent, latent_size, sizes
+from ..fmboost_core.booster import DEFAULT_DETAIL, DEFAULT_STEPS
 from .aliases import with_aliases
 from .loader import CATEGORY, FMBoostModel
 from .managed import ManagedBooster, VAECodec, progress_watcher, to_intermediate
 
 BY_FACTOR, TO_SIZE, TO_MEGAPIXELS = "by factor", "to width × height", "to megapixels"
 LARGEST_SIDE = 16384
-DETAIL, STEPS = 0.3, 2
 
 
 def _size_input() -> io.DynamicCombo.Input:
@@ -56,19 +56,19 @@ class FMBoostUpscale(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The latent to enlarge, from a sampler or VAE Encode."),
                 _size_input(),
                 io.Float.Input(
-                    "detail", default=DETAIL, min=0.0, max=1.0, step=0.05,
-                    tooltip="How much texture to invent. 0 keeps to what the small latent shows and is"
-                    " free of chance; higher is crisper and follows the seed. 0.2 to 0.5 suits most pictures.",
+                    "detail", default=DEFAULT_DETAIL, min=0.0, max=1.0, step=0.05,
+                    tooltip="How much texture to invent. 0 keeps to what the small latent shows and is free"
+                    " of chance; higher is crisper and follows the seed. 0.2 to 0.5 suits most pictures.",
                 ),
                 io.Int.Input(
-                    "steps", default=STEPS, min=1, max=100,
+                    "steps", default=DEFAULT_STEPS, min=1, max=100,
                     tooltip="Steps from the small to the large latent. 1 is enough at detail 0;"
                     " 2 to 4 bring out the texture at higher detail.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**64 - 1, control_after_generate=True,
-                    tooltip="Of the invented texture; without effect at detail 0. Pictures of a batch count up"
-                    " from it.",
+                    tooltip="Of the invented texture; without effect at detail 0. Pictures of a batch count"
+                    " up from it.",
                 ),
                 io.Combo.Input(
                     "solver", options=list(SOLVERS), default="euler", extra_dict={"advanced": True},

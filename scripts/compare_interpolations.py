@@ -39,7 +39,9 @@ def main(pictures: str, weights: str, model: str | None = None, *settings: str) 
     booster = load(model or builtin_for("sd15"), dtype=dtype)
     family = booster.family
     encoder, decoder = (
-        cls.load(Path(weights) / f"{family.tiny_vae}_{name}.safetensors").to(dtype, memory_format=torch.channels_last)
+        cls.load(Path(weights) / f"{family.tiny_vae}_{name}.safetensors").to(
+            dtype, memory_format=torch.channels_last
+        )
         for cls, name in ((TinyEncoder, "encoder"), (TinyDecoder, "decoder"))
     )
 
@@ -67,13 +69,17 @@ def main(pictures: str, weights: str, model: str | None = None, *settings: str) 
         "latent nearest-exact": latent("nearest-exact"),
         "latent bilinear": latent("bilinear"),
         "latent bicubic": latent("bicubic"),
-        "VAE route (decode, bicubic, encode)": lambda z: decode(encode(larger(decode(z).clamp(0, 1)).clamp(0, 1))),
+        "VAE route (decode, bicubic, encode)": lambda z: decode(
+            encode(larger(decode(z).clamp(0, 1)).clamp(0, 1))
+        ),
         "decode, then bicubic in pixels": lambda z: larger(decode(z).clamp(0, 1)),
     }
     for setting in settings or ("0:1", "0.3:2", "1:4"):
         detail, steps = setting.split(":")
         methods[f"FMBoost, detail {detail}, {steps} steps"] = boosted(float(detail), int(steps))
-    scores: dict[str, list[float]] = {name: [] for name in (*methods, "ceiling (the picture through the VAE)")}
+    scores: dict[str, list[float]] = {
+        name: [] for name in (*methods, "ceiling (the picture through the VAE)")
+    }
     with torch.inference_mode():
         for path in tqdm(find_images(pictures)):
             image = legal(Image.open(path))
@@ -84,9 +90,8 @@ def main(pictures: str, weights: str, model: str | None = None, *settings: str) 
             scores["ceiling (the picture through the VAE)"].append(psnr(decode(encode(wanted)), wanted))
     for name, values in scores.items():
         gain = sum(v > b for v, b in zip(values, scores["latent bicubic"], strict=True))
-        sys.stdout.write(
-            f"{name:40s} {sum(values) / len(values):6.2f} dB, above latent bicubic on {gain} of {len(values)}\n"
-        )
+        mean, count = sum(values) / len(values), len(values)
+        sys.stdout.write(f"{name:40s} {mean:6.2f} dB, above latent bicubic on {gain} of {count}\n")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ def square(path) -> Image.Image:
     image = Image.open(path).convert("RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    middle = image.crop((left, top, left + side, top + side))
+    return middle.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
-HEADER = '''"""Numbers fitted to pictures by scripts/fit_family_constants.py; `families` says what they mean."""
+HEADER = '''"""Numbers fitted by scripts/fit_family_constants.py; `families` says what they mean."""
 
 from typing import NamedTuple
 

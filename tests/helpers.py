@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from fmboost_core import Booster, BoosterSpec
-from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from torch import nn
 
+from fmboost_core import Booster, BoosterSpec
+from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 
 DATA = Path(__file__).parent / "data"
 

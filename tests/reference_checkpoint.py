@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fmboost_core.networks.unet import UNet, config_from_reference
 from name_seeded import fill_by_name
+
+from fmboost_core.networks.unet import UNet, config_from_reference
 
 NET = {
     "in_channels": 8, "out_channels": 4, "model_channels": 32, "num_res_blocks": 1, "channel_mult": [1, 2],
@@ -18,11 +19,15 @@ NET = {
 
 def settings(**changes) -> dict[str, Any]:
     """The arguments of the reference's module, as its YAML has them."""
-    flow = {"schedule": "linear", "net_cfg": {"target": "fmboost.models.unet.model.EfficientUNet", "params": NET}}
+    flow = {
+        "schedule": "linear",
+        "net_cfg": {"target": "fmboost.models.unet.model.EfficientUNet", "params": NET},
+    }
     values = {
         "low_res_size": 512, "high_res_size": 1024, "upsampling_mode": "bilinear",
         "upsampling_mode_context": "nearest", "start_from_noise": False, "noising_step": 400,
-        "concat_context": True, "ca_context": False, "fm_cfg": {"target": "fmboost.flow.FlowModel", "params": flow},
+        "concat_context": True, "ca_context": False,
+        "fm_cfg": {"target": "fmboost.flow.FlowModel", "params": flow},
     }  # fmt: skip
     return values | changes
 
@@ -37,6 +42,11 @@ def write_checkpoint(path: Path, **changes) -> Path:
     state = {f"model.net.{k}": v for k, v in weights(1.0).items()}
     state |= {f"ema_model.ema_model.net.{k}": v for k, v in weights(0.5).items()}
     state["first_stage.encoder.conv_in.weight"] = torch.zeros(3)
-    content = {"state_dict": state, "hyper_parameters": settings(), "epoch": 3, "pytorch-lightning_version": "2.5"}
+    content = {
+        "state_dict": state,
+        "hyper_parameters": settings(),
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5",
+    }
     torch.save(content | changes, path)
     return path

@@ -45,7 +45,9 @@ def build(name: str, config: dict[str, Any], *, most_blocks: int = 1000) -> nn.M
     known = {f.name for f in dataclasses.fields(config_class)}
     unknown = [key for key in config if key not in known]
     if unknown:
-        raise CheckpointError(f"the {name}'s configuration has an unknown entry {unknown[0]!r}: update FMBoost")
+        raise CheckpointError(
+            f"the {name}'s configuration has an unknown entry {unknown[0]!r}: update FMBoost"
+        )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     try:
         shape = config_class(**values)

@@ -71,7 +71,7 @@ class UNetConfig:
                 raise ValueError(f"{name} must be a list of positive integers, got {value!r}")
             object.__setattr__(self, name, tuple(value))  # JSON gives lists
         positive = ("latent_channels", "num_res_blocks", "num_heads", "head_channels")
-        rules = {name: (_positive, "a positive integer") for name in positive} | {
+        rules = dict.fromkeys(positive, (_positive, "a positive integer")) | {
             "model_channels": (lambda v: _positive(v) and v % 32 == 0, "a multiple of 32"),
             "channel_mult": (lambda v: len(v) > 0, "non-empty"),
             "pool_factor": (lambda v: type(v) is int, "an integer"),

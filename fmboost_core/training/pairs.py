@@ -64,7 +64,9 @@ def random_crop(image: Image.Image, rng: np.random.Generator, *, shrink: bool) -
 
 
 @torch.inference_mode()
-def encode_picture(image: Image.Image, encode: Encoder, rng: np.random.Generator, between: int) -> list[dict[int, Tensor]]:
+def encode_picture(
+    image: Image.Image, encode: Encoder, rng: np.random.Generator, between: int
+) -> list[dict[int, Tensor]]:
     """Two crops of one picture, each as {latent side: latent (C, side, side)}."""
     crops = []
     for shrink in (False, True):
@@ -77,7 +79,9 @@ def encode_picture(image: Image.Image, encode: Encoder, rng: np.random.Generator
     return crops
 
 
-def encode_pairs(images: Sequence[Path], encode: Encoder, out: str | Path, *, family: str, seed: int = 0) -> int:
+def encode_pairs(
+    images: Sequence[Path], encode: Encoder, out: str | Path, *, family: str, seed: int = 0
+) -> int:
     """Encode pictures into shards `out/NNNN.safetensors`; shards that exist are not made again.
 
     Args:

@@ -266,9 +266,7 @@ class Trainer:
         # Early on a short memory, so that the average is not held back by the untrained start.
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.network.parameters()), 1 - decay
-            )
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         return mse.item(), feature.item()
 
     def _levels(self, items: int) -> tuple[Tensor, Tensor]:

@@ -89,9 +89,7 @@ def main(checkout: Path) -> None:
     arguments = inspect.signature(EfficientUNet).parameters.values()
     facts = {
         "repository": "https://github.com/CompVis/fm-boosting",
-        "commit": subprocess.check_output(
-            ["git", "-C", checkout, "rev-parse", "HEAD"], text=True
-        ).strip(),
+        "commit": subprocess.check_output(["git", "-C", checkout, "rev-parse", "HEAD"], text=True).strip(),
         "sizes": SIZES,
         "times": TIMES,
         "path_shape": shape,

@@ -1,9 +1,11 @@
+import itertools
+
 import pytest
 import torch
-from fmboost_core import FAMILIES, InputError
-from fmboost_core.networks.unet import UNet, UNetConfig
-from fmboost_core import Booster, BoosterSpec
 from helpers import lively, random_latent, small_booster
+
+from fmboost_core import FAMILIES, Booster, BoosterSpec, InputError
+from fmboost_core.networks.unet import UNet, UNetConfig
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +193,7 @@ def test_progress_counts_every_evaluation_of_all_stages(booster, solver):
     assert all(p.total == total for p in seen)
     if total is not None:
         assert len(seen) == total
-    assert all(a.fraction <= b.fraction for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a.fraction <= b.fraction for a, b in itertools.pairwise(seen))
     assert seen[-1].fraction == pytest.approx(1)
 
 
@@ -254,7 +256,9 @@ def test_a_model_of_one_noise_level_ignores_detail():
 
 
 def test_paper_network_boosts_any_size():
-    config = UNetConfig(4, model_channels=32, num_res_blocks=1, channel_mult=(1, 2, 2), attention_factors=(4,))
+    config = UNetConfig(
+        4, model_channels=32, num_res_blocks=1, channel_mult=(1, 2, 2), attention_factors=(4,)
+    )
     booster = Booster(lively(UNet(config)), BoosterSpec("sd15", sigma_range=(0.588, 0.588)))
     out = booster.boost(random_latent(1, 4, 9, 7), (17, 15), steps=2)
     assert out.shape == (1, 4, 17, 15)

@@ -1,9 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from fmboost_core import FAMILIES, InputError, builtin_for, builtin_models, find_model, inspect, load
 from helpers import DATA
 from safetensors.torch import load_file
+
+from fmboost_core import FAMILIES, InputError, builtin_for, builtin_models, find_model, inspect, load
 
 
 def test_sd15_comes_first():

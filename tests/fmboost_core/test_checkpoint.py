@@ -3,12 +3,15 @@ import struct
 
 import pytest
 import torch
-from fmboost_core import BoosterSpec, Booster, CheckpointError, OutputError, inspect, load, save
-from fmboost_core.networks.unet import UNet, UNetConfig
 from helpers import lively, random_latent, small_booster
 from safetensors.torch import save_file
 
-UNET = UNetConfig(4, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), head_channels=8)
+from fmboost_core import Booster, BoosterSpec, CheckpointError, OutputError, inspect, load, save
+from fmboost_core.networks.unet import UNet, UNetConfig
+
+UNET = UNetConfig(
+    4, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,), head_channels=8
+)
 
 
 @pytest.fixture
@@ -29,7 +32,9 @@ def rewrite(path, change):
     return path
 
 
-@pytest.mark.parametrize("booster", [small_booster(), Booster(lively(UNet(UNET)), BoosterSpec("sdxl"))], ids=["boostnet", "unet"])
+@pytest.mark.parametrize(
+    "booster", [small_booster(), Booster(lively(UNet(UNET)), BoosterSpec("sdxl"))], ids=["boostnet", "unet"]
+)
 def test_saved_and_loaded_boosters_agree(tmp_path, booster):
     path = tmp_path / "m.safetensors"
     save(path, booster, dtype=torch.float32)
@@ -55,7 +60,10 @@ def test_info_tells_from_the_header_what_the_file_is(model):
 def test_stored_precision_and_running_precision_are_separate(tmp_path):
     save(tmp_path / "m.safetensors", small_booster())
     assert inspect(tmp_path / "m.safetensors").dtype == torch.bfloat16
-    assert next(load(tmp_path / "m.safetensors", dtype=torch.float32).network.parameters()).dtype == torch.float32
+    assert (
+        next(load(tmp_path / "m.safetensors", dtype=torch.float32).network.parameters()).dtype
+        == torch.float32
+    )
 
 
 def test_an_existing_file_is_kept_unless_told(model):

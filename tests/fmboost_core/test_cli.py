@@ -5,12 +5,13 @@ import sys
 
 import pytest
 import torch
-from fmboost_core import inspect, save
-from fmboost_core.cli import main
-from fmboost_core.latent_file import LatentFile, read_latent, write_latent
 from helpers import random_latent, small_booster
 from PIL import Image
 from reference_checkpoint import write_checkpoint
+
+from fmboost_core import inspect, save
+from fmboost_core.cli import main
+from fmboost_core.latent_file import LatentFile, read_latent, write_latent
 
 
 @pytest.fixture
@@ -37,7 +38,19 @@ def complaint(capsys) -> str:
 
 def test_upscale_writes_a_latent_and_a_preview(tmp_path, model, latent, capsys):
     out, png = tmp_path / "out.latent", tmp_path / "p.png"
-    call = ["upscale", latent, "-o", str(out), "--model", model, "--preview", str(png), "--dtype", "fp32", "--json"]
+    call = [
+        "upscale",
+        latent,
+        "-o",
+        str(out),
+        "--model",
+        model,
+        "--preview",
+        str(png),
+        "--dtype",
+        "fp32",
+        "--json",
+    ]
     assert main([*call, "--detail", "0.5", "--seed", "7"]) == 0
     written = read_latent(out)
     assert written.metadata == {"prompt": "{}"}
@@ -102,7 +115,9 @@ def test_bad_options_are_one_line_and_exit_2(tmp_path, model, latent, capsys, ex
 
 
 def test_an_input_that_is_not_there(tmp_path, model, capsys):
-    assert main(["upscale", str(tmp_path / "x.latent"), "-o", str(tmp_path / "y.latent"), "--model", model]) == 2
+    assert (
+        main(["upscale", str(tmp_path / "x.latent"), "-o", str(tmp_path / "y.latent"), "--model", model]) == 2
+    )
     assert "no such file" in complaint(capsys)
 
 
@@ -145,7 +160,17 @@ def test_convert(tmp_path, capsys):
 def test_the_core_runs_as_a_program_without_comfyui(latent, model, tmp_path):
     code = "import sys, fmboost_core; assert not {'comfy', 'nodes', 'folder_paths'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    call = [sys.executable, "-m", "fmboost_core", "upscale", latent, "-o", str(tmp_path / "o.latent"), "--model", model]
+    call = [
+        sys.executable,
+        "-m",
+        "fmboost_core",
+        "upscale",
+        latent,
+        "-o",
+        str(tmp_path / "o.latent"),
+        "--model",
+        model,
+    ]
     done = subprocess.run(call, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.latent").exists()

@@ -2,11 +2,13 @@ import json
 
 import pytest
 import torch
+from reference_checkpoint import NET, settings, weights, write_checkpoint
+
 from fmboost_core import CheckpointError, load, save
 from fmboost_core.convert import read_reference
 from fmboost_core.flow import cosine_sigma
 from fmboost_core.networks.unet import config_from_reference
-from reference_checkpoint import NET, settings, weights, write_checkpoint
+
 
 def test_moving_average_is_the_default_and_online_on_request(tmp_path):
     path = write_checkpoint(tmp_path / "ref.ckpt")
@@ -95,7 +97,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path):
             return (open, (str(tmp_path / "exploded"), "w"))
 
     path = write_checkpoint(tmp_path / "ref.ckpt", hyper_parameters=Bomb())
-    with pytest.raises(CheckpointError, match="wants to run .*open"):
+    with pytest.raises(CheckpointError, match=r"wants to run .*open"):
         read_reference(path)
     assert not (tmp_path / "exploded").exists()
 

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fmboost_core import FAMILIES
 from helpers import random_latent, small_booster
 from safetensors.torch import load_file
+
+from fmboost_core import FAMILIES
 
 REAL = load_file(Path(__file__).parents[1] / "data" / "family_latents.safetensors")
 TWINS = {"sd15": "sdxl", "sdxl": "sd15", "sd3": "flux", "flux": "sd3"}

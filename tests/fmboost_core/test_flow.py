@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from fmboost_core import InputError
 from fmboost_core.flow import (
     PATHS,

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from helpers import random_latent, small_booster
+
 from fmboost_core import InputError, boost_latent, latent_size
 from fmboost_core.latent import resize_mask
-from helpers import random_latent, small_booster
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +13,12 @@ def booster():
 
 def test_other_entries_are_kept_and_the_input_is_left(booster):
     mask = torch.ones(1, 1, 64, 64)
-    latent = {"samples": random_latent(1, 4, 8, 8), "noise_mask": mask, "downscale_ratio_spacial": 8, "mine": [1]}
+    latent = {
+        "samples": random_latent(1, 4, 8, 8),
+        "noise_mask": mask,
+        "downscale_ratio_spacial": 8,
+        "mine": [1],
+    }
     before = dict(latent)
     boosted = boost_latent(booster, latent, (16, 16))
     assert boosted["samples"].shape == (1, 4, 16, 16)
@@ -25,9 +31,7 @@ def test_other_entries_are_kept_and_the_input_is_left(booster):
 def test_an_item_taken_out_of_a_batch_keeps_its_noise(booster):
     samples = random_latent(4, 4, 8, 8)
     batch = boost_latent(booster, {"samples": samples}, (16, 16), seed=9, detail=1.0)
-    alone = boost_latent(
-        booster, {"samples": samples[2:3], "batch_index": [2]}, (16, 16), seed=9, detail=1.0
-    )
+    alone = boost_latent(booster, {"samples": samples[2:3], "batch_index": [2]}, (16, 16), seed=9, detail=1.0)
     torch.testing.assert_close(alone["samples"], batch["samples"][2:3], atol=1e-4, rtol=0)
     assert alone["batch_index"] == [2]
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from fmboost_core import InputError, OutputError
 from fmboost_core.latent_file import LatentFile, read_latent, write_latent
-from safetensors.torch import load_file, save_file
 
 
 def test_a_file_of_save_latent_is_read_as_load_latent_does(tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from fmboost_core.noise import NoiseSource
 
 FIRST_OF_SEED_7 = -0.8201345

@@ -3,12 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fmboost_core import FAMILIES, OutputError
-from fmboost_core.latent_file import read_latent
-from fmboost_core.preview import latent_to_rgb, preview_image, write_preview
 from helpers import random_latent
 from PIL import Image
 from safetensors.torch import load_file
+
+from fmboost_core import FAMILIES, OutputError
+from fmboost_core.latent_file import read_latent
+from fmboost_core.preview import latent_to_rgb, preview_image, write_preview
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -1,11 +1,17 @@
 import pytest
+
 from fmboost_core import InputError
 from fmboost_core.sizes import by_factor, cascade, check_sizes, to_megapixels, to_pixels
 
 
 @pytest.mark.parametrize(
     ("size", "factor", "expected"),
-    [((64, 64), 2.0, (128, 128)), ((63, 41), 1.5, (95, 62)), ((1, 1), 8.0, (8, 8)), ((64, 48), 1.0, (64, 48))],
+    [
+        ((64, 64), 2.0, (128, 128)),
+        ((63, 41), 1.5, (95, 62)),
+        ((1, 1), 8.0, (8, 8)),
+        ((64, 48), 1.0, (64, 48)),
+    ],
 )
 def test_factor(size, factor, expected):
     assert by_factor(size, factor) == expected

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from fmboost_core import InputError
 from fmboost_core.solvers import ADAPTIVE, FIXED_STEP, SOLVERS, dopri5, evaluations, solve
 
@@ -27,7 +28,9 @@ def test_fixed_step_solvers_equal_torchdiffeq(solver, steps):
         torch.linspace(0, 1, steps + 1, dtype=torch.float64),
         method=TORCHDIFFEQ_NAMES[solver],
     )[-1]
-    torch.testing.assert_close(solve(field, start(), solver=solver, steps=steps), theirs, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        solve(field, start(), solver=solver, steps=steps), theirs, atol=1e-6, rtol=1e-6
+    )
 
 
 def test_dopri5_equals_torchdiffeq():

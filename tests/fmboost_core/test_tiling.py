@@ -2,11 +2,12 @@ import logging
 
 import pytest
 import torch
+from helpers import lively, small_booster
+from torch import nn
+
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from fmboost_core.networks.unet import UNet, UNetConfig
 from fmboost_core.tiling import SMALLEST_TILE, OutOfMemory, TiledNetwork, is_out_of_memory
-from helpers import lively, small_booster
-from torch import nn
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,8 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
 
 def test_backends_say_it_differently():
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
-    assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"))
+    assert is_out_of_memory(
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+    )
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("no kernel image"))

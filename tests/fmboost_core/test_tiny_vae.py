@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from fmboost_core import InputError
 from fmboost_core.safetensors_file import write_tensors
 from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
@@ -27,7 +28,13 @@ def test_features_are_taken_on_the_way_to_the_picture():
 
 def test_layers_are_numbered_as_in_the_published_files():
     assert {"0.weight", "1.conv.4.bias", "2.weight", "14.bias"} <= TinyEncoder().state_dict().keys()
-    assert {"1.weight", "3.conv.0.weight", "7.weight", "18.conv.4.bias", "19.bias"} <= TinyDecoder().state_dict().keys()
+    assert {
+        "1.weight",
+        "3.conv.0.weight",
+        "7.weight",
+        "18.conv.4.bias",
+        "19.bias",
+    } <= TinyDecoder().state_dict().keys()
 
 
 def test_other_files_are_named(tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from fmboost_core import InputError
 from fmboost_core.upsampling import LATENT_MODES, resize_through_pixels, upsample
 

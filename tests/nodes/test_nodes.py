@@ -6,30 +6,36 @@ import shutil
 import time
 from pathlib import Path
 
-import comfy as comfy_helper
+import comfy_server
 import pytest
 import torch
-from fmboost_core import BoosterSpec, Booster, builtin_models, load, save
-from fmboost_core.latent_file import LatentFile, read_latent, write_latent
-from fmboost_core.networks.unet import UNet, UNetConfig
 from helpers import lively, random_latent, small_booster
 from PIL import Image
 from safetensors.torch import save_file
 
-COMFYUIS = comfy_helper.find_comfyuis()
-pytestmark = pytest.mark.skipif(not COMFYUIS, reason=comfy_helper.HOW_TO_GET_ONE)
+from fmboost_core import Booster, BoosterSpec, builtin_models, save
+from fmboost_core.latent_file import LatentFile, read_latent, write_latent
+from fmboost_core.networks.unet import UNet, UNetConfig
+
+COMFYUIS = comfy_server.find_comfyuis()
+pytestmark = pytest.mark.skipif(not COMFYUIS, reason=comfy_server.HOW_TO_GET_ONE)
 
 
-@pytest.fixture(scope="module", params=COMFYUIS or [None], ids=lambda p: comfy_helper.version(p) if p else "none")
+@pytest.fixture(
+    scope="module", params=COMFYUIS or [None], ids=lambda p: comfy_server.version(p) if p else "none"
+)
 def server(request, tmp_path_factory):
     base = tmp_path_factory.mktemp("comfy")
-    running = comfy_helper.ComfyServer(request.param, base / "base")
+    running = comfy_server.ComfyServer(request.param, base / "base")
     models = running.base / "models" / "fmboost"
     save(models / "small.safetensors", small_booster(), dtype=torch.float32)
     save(models / "flux.safetensors", small_booster("flux"), dtype=torch.float32)
     save(models / "psu.safetensors", small_booster(source_upsampling="psu", context_upsampling="psu"))
     paper = UNetConfig(4, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,))
-    save(models / "paper.safetensors", Booster(lively(UNet(paper)), BoosterSpec("sd15", sigma_range=(0.588, 0.588))))
+    save(
+        models / "paper.safetensors",
+        Booster(lively(UNet(paper)), BoosterSpec("sd15", sigma_range=(0.588, 0.588))),
+    )
     save_file({"lora_unet.lora_up.weight": torch.zeros(2)}, models / "lora.safetensors")
     write_latent(running.base / "input" / "one.latent", LatentFile(random_latent(1, 4, 16, 12)))
     yield running
@@ -111,7 +117,10 @@ def test_paper_model_runs(server):
     ("changes", "message"),
     [
         ({"model": "lora.safetensors"}, "lora.safetensors is not an FMBoost model: it is a LoRA"),
-        ({"model": "flux.safetensors"}, "boosts flux latents .* 4 channels, as sd15 .* load a model of that family"),
+        (
+            {"model": "flux.safetensors"},
+            "boosts flux latents .* 4 channels, as sd15 .* load a model of that family",
+        ),
         ({"model": "psu.safetensors"}, "connect the VAE of its family"),
         ({"size": {"size": "to width × height", "width": 64, "height": 64}}, "a boost only enlarges"),
     ],
@@ -129,9 +138,18 @@ def test_mask_batch_and_batch_index_pass_through(server):
     prompt |= {
         "empty": {"class_type": "EmptyLatentImage", "inputs": {"width": 96, "height": 128, "batch_size": 3}},
         "mask": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 96, "height": 128}},
-        "masked": {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["empty", 0], "mask": ["mask", 0]}},
-        "one": {"class_type": "LatentFromBatch", "inputs": {"samples": ["masked", 0], "batch_index": 2, "length": 1}},
-        "alone": {"class_type": "FMBoostUpscale", "inputs": {**prompt["boost"]["inputs"], "latent": ["one", 0]}},
+        "masked": {
+            "class_type": "SetLatentNoiseMask",
+            "inputs": {"samples": ["empty", 0], "mask": ["mask", 0]},
+        },
+        "one": {
+            "class_type": "LatentFromBatch",
+            "inputs": {"samples": ["masked", 0], "batch_index": 2, "length": 1},
+        },
+        "alone": {
+            "class_type": "FMBoostUpscale",
+            "inputs": {**prompt["boost"]["inputs"], "latent": ["one", 0]},
+        },
         "save2": {"class_type": "SaveLatent", "inputs": {"samples": ["alone", 0], "filename_prefix": "out"}},
     }
     entry = server.run(prompt)

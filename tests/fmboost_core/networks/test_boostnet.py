@@ -1,8 +1,9 @@
 import pytest
 import torch
+from helpers import lively
+
 from fmboost_core import InputError
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
-from helpers import lively
 
 CONFIG = BoostNetConfig(latent_channels=4, width=64, depth=2)
 
@@ -66,7 +67,9 @@ def test_half_precision(network, dtype):
     assert (out.float() - full).abs().mean() / full.abs().mean() < 0.03
 
 
-@pytest.mark.parametrize("shape", [{"width": 96}, {"width": 0}, {"depth": 0}, {"latent_channels": -4}, {"depth": 1.5}])
+@pytest.mark.parametrize(
+    "shape", [{"width": 96}, {"width": 0}, {"depth": 0}, {"latent_channels": -4}, {"depth": 1.5}]
+)
 def test_impossible_shapes_are_refused(shape):
     with pytest.raises(InputError, match=next(iter(shape))):
         BoostNetConfig(**shape)

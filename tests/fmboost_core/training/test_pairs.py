@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from fmboost_core import InputError
 from fmboost_core.safetensors_file import read_tensors
 from fmboost_core.training.pairs import encode_pairs, find_images
-from PIL import Image
 
 
 def encode(pixels: torch.Tensor) -> torch.Tensor:

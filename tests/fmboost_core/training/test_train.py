@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from helpers import lively
+
 from fmboost_core import InputError
 from fmboost_core.safetensors_file import write_tensors
 from fmboost_core.tiny_vae import TinyDecoder
 from fmboost_core.training.train import PairData, TrainConfig, Trainer, feature_loss
-from helpers import lively
 
 CONFIG = TrainConfig(width=64, depth=1, steps=6, batch=2, window=8, warmup=1)
 

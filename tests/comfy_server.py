@@ -41,7 +41,9 @@ def version(folder: Path) -> str:
 
 def python_of(folder: Path) -> str:
     """The interpreter that this ComfyUI runs with: its own environment's, else ours."""
-    own = [folder / name / part for name in (".venv", "venv") for part in ("bin/python", "Scripts/python.exe")]
+    own = [
+        folder / name / part for name in (".venv", "venv") for part in ("bin/python", "Scripts/python.exe")
+    ]
     return str(next((p for p in own if p.exists()), sys.executable))
 
 
@@ -58,7 +60,10 @@ class ComfyServer:
         self.folder, self.base = folder, base
         for name in ("custom_nodes", "input", "output", "models/vae_approx", "models/fmboost"):
             (base / name).mkdir(parents=True)
-        (base / "custom_nodes" / pack_name).symlink_to(PACK, target_is_directory=True)
+        try:
+            (base / "custom_nodes" / pack_name).symlink_to(PACK, target_is_directory=True)
+        except OSError:  # Windows, where links need a privilege
+            shutil.copytree(PACK, base / "custom_nodes" / pack_name, ignore=shutil.ignore_patterns(".*"))
         for weights in (folder / "models" / "vae_approx").glob("tae*.safetensors"):
             shutil.copy(weights, base / "models" / "vae_approx")
         with socket.socket() as probe:
@@ -66,7 +71,15 @@ class ComfyServer:
             self.port = probe.getsockname()[1]
         self.log = base / "server.log"
         self.client = uuid.uuid4().hex
-        arguments = ["--cpu", "--listen", "127.0.0.1", "--port", str(self.port), "--base-directory", str(base)]
+        arguments = [
+            "--cpu",
+            "--listen",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--base-directory",
+            str(base),
+        ]
         extra = ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "latent2rgb"]
         self.process = subprocess.Popen(
             [python_of(folder), "main.py", *arguments, *extra],
@@ -100,7 +113,9 @@ class ComfyServer:
 
     def post(self, path: str, data: Any) -> Any:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", json.dumps(data).encode(), {"Content-Type": "application/json"}
+            f"http://127.0.0.1:{self.port}{path}",
+            json.dumps(data).encode(),
+            {"Content-Type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -124,7 +139,9 @@ class ComfyServer:
             if prompt_id in history and history[prompt_id]["status"]["status_str"] in ("success", "error"):
                 return history[prompt_id]
             time.sleep(0.05)
-        raise TimeoutError(f"prompt {prompt_id} is not done after {seconds} s\n{self.log.read_text()[-2000:]}")
+        raise TimeoutError(
+            f"prompt {prompt_id} is not done after {seconds} s\n{self.log.read_text()[-2000:]}"
+        )
 
     def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """Queue, wait, and return the history entry."""
