@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from . import sizes
-from .errors import InputError
+from .errors import FMBoostError, InputError
 from .families import LatentFamily
 from .flow import augment
 from .noise import NoiseSource
@@ -133,6 +133,7 @@ class Booster:
             InputError: an argument is out of range, or the latent cannot be used (wrong channels,
                 wrong dimensions, not finite, empty).
             OutOfMemory: not even small tiles fit.
+            FMBoostError: the network overflowed in its precision.
         """
         self._check(samples, detail, tile, codec)
         self._warn_of_lookalike(samples)
@@ -148,7 +149,11 @@ class Booster:
         frames = z.movedim(2, 1) if z.ndim == 5 else z[:, None]
         run = _Run(self, size, detail, steps, solver, tile, codec, watch, weight.dtype)
         out = run(frames, _item_seeds(seeds, len(samples)))
-        out = out.movedim(1, 2) if z.ndim == 5 else out[:, 0]
+        out = out.movedim(1, 2).contiguous() if z.ndim == 5 else out[:, 0]
+        if not torch.isfinite(out).all():
+            raise FMBoostError(
+                f"the boost overflowed in {str(weight.dtype)[6:]}: choose precision fp32 or bf16"
+            )
         return self._denormalise(out)
 
     def _stages(self, source: Size, target: Size) -> list[Size]:

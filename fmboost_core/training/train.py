@@ -200,10 +200,11 @@ class Trainer:
         torch.set_rng_state(state["torch_rng"])
         self.rng.bit_generator.state = state["numpy_rng"]
 
-    def run(self, *, save_every: float = 120.0, log_every: int = 50) -> BoostNet:
+    def run(self, *, until: int | None = None, save_every: float = 120.0, log_every: int = 50) -> BoostNet:
         """Train to the recipe's last step; returns the moving average. Ctrl-C saves and re-raises.
 
         Args:
+            until: stop before this step already, on the recipe's schedule.
             save_every: seconds between saved states.
             log_every: steps between lines of the log.
         """
@@ -211,7 +212,7 @@ class Trainer:
         saved = started = time.monotonic()
         first, sums, count = self.step, np.zeros(2), 0
         try:
-            while self.step < self.config.steps:
+            while self.step < min(self.config.steps, until or self.config.steps):
                 sums += self._train_step()
                 count += 1
                 if self.step % log_every == 0:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import lively, random_latent, small_booster
 
-from fmboost_core import FAMILIES, Booster, BoosterSpec, InputError
+from fmboost_core import FAMILIES, Booster, BoosterSpec, FMBoostError, InputError
 from fmboost_core.networks.unet import UNet, UNetConfig
 
 
@@ -213,6 +213,15 @@ def test_what_the_watcher_raises_ends_the_boost_at_once(booster):
     with pytest.raises(KeyboardInterrupt):
         booster.boost(random_latent(1, 4, 8, 8), (16, 16), steps=9, watch=cancel)
     assert len(seen) == 1
+
+
+def test_an_overflow_is_named_and_no_black_picture():
+    booster = small_booster()
+    with torch.no_grad():
+        booster.network.head.bias.fill_(1e38)
+    booster.network.to(torch.float16)
+    with pytest.raises(FMBoostError, match="overflowed in float16: choose precision"):
+        booster.boost(random_latent(1, 4, 8, 8), (16, 16))
 
 
 def test_channel_normalisation_is_applied_both_ways():

@@ -251,21 +251,21 @@ def test_config_errors_name_the_field_in_one_line(field, value):
 
 
 def test_reference_config_maps_every_argument():
-    arguments = dict(
-        in_channels=4,
-        out_channels=4,
-        model_channels=64,
-        num_res_blocks=2,
-        attention_resolutions=[2, 4],
-        dropout=0.1,
-        channel_mult=[1, 3],
-        conv_resample=False,
-        dim_head=32,
-        num_heads=2,
-        use_linear_attn=True,
-        use_scale_shift_norm=False,
-        pool_factor=2,
-    )
+    arguments = {
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 64,
+        "num_res_blocks": 2,
+        "attention_resolutions": [2, 4],
+        "dropout": 0.1,
+        "channel_mult": [1, 3],
+        "conv_resample": False,
+        "dim_head": 32,
+        "num_heads": 2,
+        "use_linear_attn": True,
+        "use_scale_shift_norm": False,
+        "pool_factor": 2,
+    }
     assert config_from_reference(arguments, time_scale=7.0) == UNetConfig(
         latent_channels=4,
         concat_context=False,

@@ -1,0 +1,60 @@
+"""Saved workflows are a contract: their widgets must go to the inputs they were saved for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fmboost_core import SOLVERS, builtin_models
+
+FOLDER = Path(__file__).parents[1] / "example_workflows"
+WORKFLOWS = sorted(FOLDER.glob("*.json"))
+CORE = {
+    "CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "LatentUpscaleBy",
+    "LoadImage", "MarkdownNote", "PreviewImage", "SaveImage", "VAEDecode", "VAEEncode", "VAELoader",
+}  # fmt: skip
+
+
+def nodes(path: Path, kind: str | None = None) -> list[dict]:
+    found = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    return [n for n in found if kind in (None, n["type"])]
+
+
+def test_there_are_workflows_to_start_from():
+    assert {"boost_a_picture", "sd15_text_to_image"} <= {path.stem for path in WORKFLOWS}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_only_core_nodes_and_ours(path):
+    kinds = {n["type"] for n in nodes(path)}
+    assert kinds - CORE <= {"FMBoostModelLoader", "FMBoostUpscale"}
+    assert "FMBoostUpscale" in kinds
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_widgets_are_in_the_order_of_the_inputs(path):
+    for node in nodes(path, "FMBoostUpscale"):
+        mode, factor, detail, steps, seed, after, solver, tile = node["widgets_values"]
+        assert mode == "by factor" and 1 <= factor <= 8
+        assert 0 <= detail <= 1 and 1 <= steps <= 100
+        assert seed >= 0 and after in ("fixed", "randomize")
+        assert solver in SOLVERS and tile == 0
+    for node in nodes(path, "FMBoostModelLoader"):
+        name, precision = node["widgets_values"]
+        assert name in builtin_models() and precision == "auto"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_every_workflow_has_a_preview_picture(path):
+    assert min(Image.open(path.with_suffix(".jpg")).size) >= 200
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_checkpoints_can_be_downloaded(path):
+    for node in nodes(path, "CheckpointLoaderSimple"):
+        (model,) = node["properties"]["models"]
+        assert model["name"] == node["widgets_values"][0] == model["url"].rsplit("/", 1)[-1]
+        assert model["directory"] == "checkpoints"
