@@ -28,6 +28,26 @@ DONE, FAILED, MISUSED = 0, 1, 2
 LATENT_SUFFIX = ".latent"
 
 
+def _numbers(text: str) -> list[int]:
+    """`1,2,4` → [1, 2, 4]."""
+    return [int(part) for part in text.split(",")]
+
+
+def _flag(text: str) -> bool:
+    """`true` or `false`."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+REFERENCE_SETTINGS: dict[str, Callable[[str], object]] = {
+    "upsampling_mode": str, "upsampling_mode_context": str, "noising_step": int, "schedule": str,
+    "start_from_noise": _flag, "concat_context": _flag, "in_channels": int, "out_channels": int,
+    "model_channels": int, "num_res_blocks": int, "channel_mult": _numbers,
+    "attention_resolutions": _numbers, "num_heads": int, "dim_head": int, "use_linear_attn": _flag,
+}  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong call or input."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -131,7 +151,11 @@ def _add_convert(commands) -> None:
     add("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
     add("--online", action="store_true", help="take the online weights instead of their moving average")
     add("--family", choices=FAMILIES, default="sd15", help="latent family it was trained in (default sd15)")
-    add("--config", type=Path, metavar="MODEL.json", help="the module's parameters, for a file without them")
+    settings = command.add_argument_group(
+        "settings", "by the reference's own names; they go before what the file says of itself"
+    )
+    for name, kind in REFERENCE_SETTINGS.items():
+        settings.add_argument(f"--{name.replace('_', '-')}", dest=f"set_{name}", type=kind)
     add("--dtype", choices=PRECISIONS, default="fp32", help="of the stored weights (default fp32)")
     add("--force", action="store_true", help="replace an existing output file")
     add("--json", action="store_true", help="print what was written as JSON")
@@ -174,8 +198,10 @@ def info(options: argparse.Namespace) -> None:
 
 def convert(options: argparse.Namespace) -> None:
     """`fmboost convert`."""
+    given = {name: getattr(options, f"set_{name}") for name in REFERENCE_SETTINGS}
+    overrides = {name: value for name, value in given.items() if value is not None}
     booster = read_reference(
-        options.checkpoint, family=options.family, online=options.online, config=options.config
+        options.checkpoint, family=options.family, online=options.online, overrides=overrides
     )
     save(options.output, booster, dtype=PRECISIONS[options.dtype], overwrite=options.force)
     written = inspect(options.output)

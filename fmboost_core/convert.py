@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import builtins
 import collections
-import json
+import logging
 import pickle
 import typing
 import zipfile
@@ -26,14 +26,42 @@ from .flow import cosine_sigma
 from .networks.unet import UNet, config_from_reference
 from .spec import BoosterSpec
 
+log = logging.getLogger(__name__)
+
 EMA_PREFIX = "ema_model.ema_model.net."
 ONLINE_PREFIX = "model.net."
 DIFFUSION_STEPS = 1000  # the reference's schedule has this many entries, t from 0 to 1 inclusive
 HARMLESS_BUILTINS = ("dict", "list", "tuple", "int", "float", "bool", "str", "set")
 
 
+# The authors' published configuration (unet-base_psu.yaml), for checkpoints that carry no settings.
+PUBLISHED = {
+    "upsampling_mode": "psu",
+    "upsampling_mode_context": "psu",
+    "start_from_noise": False,
+    "noising_step": 400,
+    "concat_context": True,
+}
+PUBLISHED_FLOW = {"schedule": "linear"}
+PUBLISHED_NETWORK = {
+    "in_channels": 8,
+    "out_channels": 4,
+    "model_channels": 128,
+    "num_res_blocks": 3,
+    "channel_mult": [1, 2, 4, 8],
+    "attention_resolutions": [8, 16],
+    "dim_head": 64,
+    "num_heads": 4,
+    "use_linear_attn": False,
+}
+
+
 def read_reference(
-    path: str | Path, *, family: str = "sd15", online: bool = False, config: str | Path | None = None
+    path: str | Path,
+    *,
+    family: str = "sd15",
+    online: bool = False,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Booster:
     """Read a reference checkpoint.
 
@@ -42,8 +70,8 @@ def read_reference(
         family: latent family it was trained in; the file does not say.
         online: take the online weights. The default is their moving average, which the reference
             stores but, by a slip, never samples from.
-        config: JSON file of `TrainerFMBoost`'s arguments (the `params` of its YAML), for a checkpoint
-            that carries none.
+        overrides: settings by the reference's own names (`noising_step`, `model_channels`, …). They go
+            before those in the file, and where it has none, before the authors' published ones.
 
     Returns:
         The booster, in fp32 on the CPU; attention scrambled and time unscaled, as it was trained.
@@ -55,14 +83,10 @@ def read_reference(
     data = _read_pickle(path)
     if not isinstance(data.get("state_dict"), Mapping):
         raise CheckpointError(f"{path.name} is not a Lightning checkpoint: it has no state_dict")
-    settings = _read_json(config) if config else _plain(data.get("hyper_parameters") or {})
-    if not settings:
-        raise CheckpointError(f"{path.name} carries no settings: give the module's params with --config")
-    spec = _spec(settings, family, path.name, online)
+    module, flow, network_settings = _settings(data.get("hyper_parameters"), overrides or {}, path.name)
+    spec = _spec(module, flow, family, path.name, online)
     try:
-        shape = config_from_reference(settings["fm_cfg"]["params"]["net_cfg"]["params"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path.name}: its settings hold no fm_cfg.params.net_cfg.params") from error
+        shape = config_from_reference(network_settings)
     except ValueError as error:
         raise CheckpointError(f"{path.name}: {error}") from error
     takes_context = spec.context_upsampling is not None
@@ -77,8 +101,30 @@ def read_reference(
     return Booster(network.requires_grad_(False), spec)
 
 
-def _spec(settings: dict[str, Any], family: str, name: str, online: bool) -> BoosterSpec:
-    flow = settings.get("fm_cfg", {}).get("params", {})
+def _settings(stored: Any, overrides: Mapping[str, Any], name: str) -> tuple[dict[str, Any], ...]:
+    """Arguments of the reference's module, of its flow and of its network."""
+    module = _plain(stored or {})
+    if module:
+        try:
+            flow = dict(module["fm_cfg"]["params"])
+            network = dict(flow["net_cfg"]["params"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{name}: its settings hold no fm_cfg.params.net_cfg.params") from error
+    else:
+        log.warning("%s carries no settings: taking the published ones, and yours", name)
+        module, flow, network = dict(PUBLISHED), dict(PUBLISHED_FLOW), dict(PUBLISHED_NETWORK)
+    for key, value in overrides.items():
+        known = (PUBLISHED, PUBLISHED_FLOW, PUBLISHED_NETWORK)
+        target = next((t for t, k in zip((module, flow, network), known, strict=True) if key in k), None)
+        if target is None:
+            raise InputError(f"the reference has no setting {key!r}")
+        target[key] = value
+    return module, flow, network
+
+
+def _spec(
+    settings: Mapping[str, Any], flow: Mapping[str, Any], family: str, name: str, online: bool
+) -> BoosterSpec:
     source = settings.get("upsampling_mode", "bilinear")
     context = settings.get("upsampling_mode_context") or source
     if settings.get("ca_context"):
@@ -114,16 +160,6 @@ def _load_weights(network: UNet, state: Mapping[str, Any], name: str, prefix: st
         if not isinstance(found, Tensor) or key not in expected or found.shape != expected[key]:
             raise CheckpointError(f"{name}: the weight {prefix}{key} does not fit the settings' network")
     network.load_state_dict({k: v.float() for k, v in weights.items()})
-
-
-def _read_json(path: str | Path) -> dict[str, Any]:
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path} does not hold a JSON object")
-    return data
 
 
 class _Inert:

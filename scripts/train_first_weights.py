@@ -25,7 +25,9 @@ from fmboost_core.training.train import PairData, TrainConfig, Trainer
 
 SHAPE = {"width": 192, "depth": 6}
 FIRST = TrainConfig(**SHAPE, steps=10_000, learning_rate=8e-4, feature_weight=1.0, feature_stages=1)
-SECOND = TrainConfig(**SHAPE, steps=4_000, learning_rate=4e-4, feature_weight=2.0, feature_stages=2, seed=1)
+SECOND = TrainConfig(
+    **SHAPE, steps=6_000, learning_rate=4e-4, feature_weight=2.0, feature_stages=2, feature_until=0.0, seed=1
+)
 
 
 def main(pictures: str, weights: str, work: str) -> None:

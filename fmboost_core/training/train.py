@@ -43,6 +43,7 @@ class TrainConfig:
         start: share of the noised items at t = 0, where few-step sampling begins.
         feature_weight: weight of the loss in the tiny decoder's features of the predicted endpoint.
         feature_stages: how many of the decoder's resolutions it compares, from the coarsest.
+        feature_until: items at times up to this enter it; near t = 1 there is little left to predict.
         seed: of everything random.
     """
 
@@ -60,6 +61,7 @@ class TrainConfig:
     start: float = 0.25
     feature_weight: float = 0.0
     feature_stages: int = 2
+    feature_until: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -251,9 +253,10 @@ class Trainer:
             predicted = self.network(point.x, t, u, sigma, scale)
             mse = flow_matching_loss(predicted, point.target)
             loss, feature = mse, torch.zeros(())
-            if config.feature_weight > 0:
+            early = t <= config.feature_until
+            if config.feature_weight > 0 and early.any():
                 endpoint = point.x + (1 - t)[:, None, None, None] * predicted.float()
-                feature = feature_loss(self.decoder, endpoint, high, config.feature_stages)
+                feature = feature_loss(self.decoder, endpoint[early], high[early], config.feature_stages)
                 loss = mse + config.feature_weight * feature
         if not torch.isfinite(loss):
             raise InputError(f"the loss is not finite at step {self.step}: lower the learning rate")

@@ -157,6 +157,14 @@ def test_convert(tmp_path, capsys):
     assert "exists already" in complaint(capsys)
 
 
+def test_convert_takes_settings_for_a_checkpoint_that_has_none(tmp_path):
+    source, target = write_checkpoint(tmp_path / "ref.ckpt", hyper_parameters={}), tmp_path / "o.safetensors"
+    network = ["--model-channels", "32", "--num-res-blocks", "1", "--channel-mult", "1,2", "--dim-head", "8"]
+    network += ["--attention-resolutions", "2", "--num-heads", "2", "--use-linear-attn", "false"]
+    assert main(["convert", str(source), "-o", str(target), *network, "--upsampling-mode", "bilinear"]) == 0
+    assert inspect(target).spec.source_upsampling == "bilinear"
+
+
 def test_the_core_runs_as_a_program_without_comfyui(latent, model, tmp_path):
     code = "import sys, fmboost_core; assert not {'comfy', 'nodes', 'folder_paths'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,13 +1,23 @@
-import json
-
 import pytest
 import torch
 from reference_checkpoint import NET, settings, weights, write_checkpoint
 
-from fmboost_core import CheckpointError, load, save
+from fmboost_core import CheckpointError, InputError, load, save
 from fmboost_core.convert import read_reference
 from fmboost_core.flow import cosine_sigma
 from fmboost_core.networks.unet import config_from_reference
+
+NET_OVERRIDES = {
+    k: NET[k]
+    for k in (
+        "model_channels",
+        "num_res_blocks",
+        "channel_mult",
+        "attention_resolutions",
+        "dim_head",
+        "num_heads",
+    )
+}
 
 
 def test_moving_average_is_the_default_and_online_on_request(tmp_path):
@@ -42,13 +52,22 @@ def test_converted_model_round_trips(tmp_path):
     assert torch.equal(again.boost(samples, (16, 16)), booster.boost(samples, (16, 16)))
 
 
-def test_a_checkpoint_without_settings_takes_them_from_a_file(tmp_path):
+def test_a_checkpoint_without_settings_takes_the_published_ones_and_yours(tmp_path, caplog):
     path = write_checkpoint(tmp_path / "ref.ckpt", hyper_parameters={})
-    with pytest.raises(CheckpointError, match="--config"):
+    with pytest.raises(CheckpointError, match="does not fit the settings' network"):
         read_reference(path)
-    config = tmp_path / "model.json"
-    config.write_text(json.dumps(settings()))
-    assert read_reference(path, config=config).network.config == config_from_reference(NET)
+    booster = read_reference(path, overrides={**NET_OVERRIDES, "noising_step": -1})
+    assert booster.network.config == config_from_reference(NET)
+    assert booster.spec.source_upsampling == "psu"
+    assert booster.spec.sigma_range == (0.0, 0.0)
+    assert "carries no settings" in caplog.text
+
+
+def test_given_settings_go_before_stored_ones(tmp_path):
+    path = write_checkpoint(tmp_path / "ref.ckpt")
+    assert read_reference(path, overrides={"upsampling_mode": "nearest"}).spec.source_upsampling == "nearest"
+    with pytest.raises(InputError, match="no setting 'colour'"):
+        read_reference(path, overrides={"colour": 1})
 
 
 def test_omegaconf_settings_are_read_without_omegaconf(tmp_path):
