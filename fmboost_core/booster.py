@@ -12,17 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import sizes
 from .errors import FMBoostError, InputError
 from .families import LatentFamily
 from .flow import augment
+from .networks.velocity import VelocityNetwork
 from .noise import NoiseSource
 from .solvers import ADAPTIVE, Evaluation, evaluations, solve
 from .spec import BoosterSpec
 from .tiling import TiledNetwork
-from .upsampling import PIXEL_MODE, Codec, Size, upsample
+from .upsampling import PIXEL_MODE, Codec, Size, size_of, upsample
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,10 @@ class Booster:
         spec: latent family, noise range, upsampling and scale range of the network.
     """
 
-    def __init__(self, network: nn.Module, spec: BoosterSpec) -> None:
+    def __init__(self, network: VelocityNetwork, spec: BoosterSpec) -> None:
         # The layout that convolutions like best, on CPUs as on tensor cores.
-        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.network = network.eval()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec = spec
 
     @property
@@ -138,14 +140,14 @@ class Booster:
         self._check(samples, detail, tile, codec)
         self._warn_of_lookalike(samples)
         evaluations(solver, steps)
-        source = (samples.shape[-2], samples.shape[-1])
+        source = size_of(samples)
         sizes.check_sizes(source, size)
         if source == tuple(size):
             return samples
         weight = next(self.network.parameters())
         # A private copy, so that tensors made under another inference mode are welcome.
         z = samples.detach().to(device or weight.device, torch.float32, copy=True)
-        z = self._normalise(z)
+        z = self.spec.normalise(z)
         frames = z.movedim(2, 1) if z.ndim == 5 else z[:, None]
         run = _Run(self, size, detail, steps, solver, tile, codec, watch, weight.dtype)
         out = run(frames, _item_seeds(seeds, len(samples)))
@@ -154,7 +156,7 @@ class Booster:
             raise FMBoostError(
                 f"the boost overflowed in {str(weight.dtype)[6:]}: choose precision fp32 or bf16"
             )
-        return self._denormalise(out)
+        return self.spec.denormalise(out)
 
     def _stages(self, source: Size, target: Size) -> list[Size]:
         return sizes.cascade(source, target, self.spec.scale_range[1])
@@ -177,38 +179,18 @@ class Booster:
                 self.family.name, other.name, other.title,
             )  # fmt: skip
 
-    def _normalise(self, z: Tensor) -> Tensor:
-        z = self.family.to_model(z)
-        mean, std = self._channel_statistics(z)
-        return (z - mean) / std
-
-    def _denormalise(self, z: Tensor) -> Tensor:
-        return self.family.from_model(self._rescale(z))
-
-    def _rescale(self, z: Tensor) -> Tensor:
-        """From the network's space to the family's."""
-        mean, std = self._channel_statistics(z)
-        return z * std + mean
-
-    def _channel_statistics(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (1, -1, *[1] * (z.ndim - 2))
-        return tuple(
-            torch.tensor(values or (default,), dtype=z.dtype, device=z.device).reshape(shape)
-            for values, default in ((self.spec.mean, 0.0), (self.spec.std, 1.0))
-        )
-
 
 class _CodecInNetworkSpace:
     """A codec of the family's latents, seen from the network's normalised space."""
 
-    def __init__(self, codec: Codec, booster: Booster) -> None:
-        self.codec, self.booster = codec, booster
+    def __init__(self, codec: Codec, spec: BoosterSpec) -> None:
+        self.codec, self.spec = codec, spec
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.codec.decode(self.booster._denormalise(z))
+        return self.codec.decode(self.spec.denormalise(z))
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return self.booster._normalise(self.codec.encode(pixels))
+        return self.spec.normalise(self.codec.encode(pixels))
 
 
 @dataclass
@@ -230,7 +212,7 @@ class _Run:
     def __call__(self, frames: Tensor, seeds: list[int]) -> Tensor:
         """Boost (B, T, C, h, w) in network space to (B, T, C, H, W)."""
         network = TiledNetwork(self.booster.network, self.tile)
-        stages = self.booster._stages(frames.shape[-2:], self.size)
+        stages = self.booster._stages(size_of(frames), self.size)
         # An adaptive solver chooses its steps for a whole batch: items go alone, to be independent.
         items = 1 if self.solver in ADAPTIVE else max(1, len(frames))
         chunks = [slice(i, i + items) for i in range(0, max(1, len(frames)), items)]
@@ -257,7 +239,7 @@ class _Run:
         spec = self.booster.spec
         batch, count = frames.shape[:2]
         z = frames.flatten(0, 1)
-        codec = None if self.codec is None else _CodecInNetworkSpace(self.codec, self.booster)
+        codec = None if self.codec is None else _CodecInNetworkSpace(self.codec, self.booster.spec)
         u = upsample(z, size, spec.source_upsampling, codec)
         context = self._context(z, u, size, codec)
         sigma = spec.sigma(self.detail)
@@ -274,16 +256,17 @@ class _Run:
         total = None if per_stage is None else round(per_stage / share)
 
         def report(evaluation: Evaluation) -> None:
+            if self.watch is None:
+                return
             self.done += 1
             inner = evaluation.t if per_stage is None else (evaluation.index + 1) / per_stage
             # An adaptive solver goes back when a step was too long; the bar does not.
             self.fraction = max(self.fraction, begun + share * inner)
-            preview = self.booster._rescale(evaluation.endpoint)
+            preview = spec.to_family(evaluation.endpoint)
             self.watch(Progress(self.done, total, self.fraction, preview))
 
-        watch = None if self.watch is None else report
         if len(z):
-            x0 = solve(velocity, x0, solver=self.solver, steps=self.steps, watch=watch)
+            x0 = solve(velocity, x0, solver=self.solver, steps=self.steps, watch=report)
         return x0.unflatten(0, (batch, count))
 
     def _context(self, z: Tensor, u: Tensor, size: Size, codec: Codec | None) -> Tensor | None:

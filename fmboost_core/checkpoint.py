@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .booster import Booster
 from .errors import CheckpointError, InputError
 from .foreign import describe_foreign
 from .networks import build, network_name
+from .networks.velocity import VelocityNetwork
 from .safetensors_file import open_safetensors, write_tensors
 from .spec import BoosterSpec
 
@@ -116,7 +117,7 @@ def load(
     return Booster(network, info.spec)
 
 
-def _inspect(path: Path) -> tuple[CheckpointInfo, nn.Module]:
+def _inspect(path: Path) -> tuple[CheckpointInfo, VelocityNetwork]:
     """The file's description, and its network without weights (on the meta device)."""
     try:
         with open_safetensors(path) as file:
@@ -171,7 +172,7 @@ def _read_description(text: str) -> tuple[str, dict[str, Any], BoosterSpec]:
 
 
 def _check_weights(
-    module: nn.Module, header: dict[str, tuple[tuple[int, ...], str]], spec: BoosterSpec
+    module: VelocityNetwork, header: dict[str, tuple[tuple[int, ...], str]], spec: BoosterSpec
 ) -> None:
     if module.config.latent_channels != spec.latent_family.channels:
         raise CheckpointError(

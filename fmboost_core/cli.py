@@ -23,6 +23,7 @@ from .latent_file import LatentFile, read_latent, write_latent
 from .precision import PRECISIONS, fastest_precision
 from .preview import write_preview
 from .solvers import SOLVERS
+from .upsampling import size_of
 
 DONE, FAILED, MISUSED = 0, 1, 2
 LATENT_SUFFIX = ".latent"
@@ -169,7 +170,7 @@ def upscale(options: argparse.Namespace) -> None:
     results = []
     for index, (source, target) in enumerate(zip(options.inputs, outputs, strict=True)):
         latent = read_latent(source)
-        size = sizes.by_factor(latent.samples.shape[-2:], options.scale)
+        size = sizes.by_factor(size_of(latent.samples), options.scale)
         with _ProgressBar(source.name) as bar:
             boosted = booster.boost(
                 latent.samples, size, detail=options.detail, steps=options.steps, solver=options.solver,
@@ -222,7 +223,7 @@ def _describe(info: CheckpointInfo) -> str:
         "upsampling": f"source {spec.source_upsampling}, context {spec.context_upsampling or 'none'}",
         "sees": field,
     }
-    facts |= {f"trained: {k}": v for k, v in spec.training.items() if isinstance(v, str | int | float)}
+    facts |= {f"trained: {k}": str(v) for k, v in spec.training.items() if isinstance(v, str | int | float)}
     return "\n".join([str(info.path), *(f"  {name}: {value}" for name, value in facts.items())])
 
 

@@ -114,7 +114,7 @@ def _settings(stored: Any, overrides: Mapping[str, Any], name: str) -> tuple[dic
         log.warning("%s carries no settings: taking the published ones, and yours", name)
         module, flow, network = dict(PUBLISHED), dict(PUBLISHED_FLOW), dict(PUBLISHED_NETWORK)
     for key, value in overrides.items():
-        known = (PUBLISHED, PUBLISHED_FLOW, PUBLISHED_NETWORK)
+        known: tuple[dict[str, Any], ...] = (PUBLISHED, PUBLISHED_FLOW, PUBLISHED_NETWORK)
         target = next((t for t, k in zip((module, flow, network), known, strict=True) if key in k), None)
         if target is None:
             raise InputError(f"the reference has no setting {key!r}")
@@ -191,7 +191,7 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
         raise CheckpointError(f"{path.name} is not a torch checkpoint (or only part of one)")
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        stand_ins = [_stand_in(name, path.name) for name in names]
+        stand_ins: list[Any] = [_stand_in(name, path.name) for name in names]
         with torch.serialization.safe_globals(stand_ins):
             data = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:

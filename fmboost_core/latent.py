@@ -11,14 +11,13 @@ from torch import Tensor
 
 from .booster import Booster
 from .errors import InputError
-from .upsampling import Size
+from .upsampling import Size, size_of
 
 
 def latent_size(latent: Mapping[str, Any], booster: Booster) -> Size:
     """Height and width of a LATENT in latent pixels. Raises `InputError` if it cannot be boosted."""
     booster.family.check(_samples(latent))
-    height, width = latent["samples"].shape[-2:]
-    return height, width
+    return size_of(latent["samples"])
 
 
 def boost_latent(
@@ -48,7 +47,7 @@ def boost_latent(
     boosted["samples"] = booster.boost(samples, size, seeds=seeds, **options)
     mask = latent.get("noise_mask")
     if isinstance(mask, Tensor):
-        boosted["noise_mask"] = resize_mask(mask, samples.shape[-2:], size)
+        boosted["noise_mask"] = resize_mask(mask, size_of(samples), size)
     return boosted
 
 

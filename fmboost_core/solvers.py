@@ -132,7 +132,8 @@ def dopri5(v: VelocityField, x: Tensor, *, rtol: float = 1e-3, atol: float = 1e-
 
 
 def _weighted_sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
-    return sum(w * k for w, k in zip(weights, slopes, strict=True) if w)
+    terms = [w * k for w, k in zip(weights, slopes, strict=True) if w]
+    return torch.stack(terms).sum(0)
 
 
 def evaluations(solver: str, steps: int) -> int | None:

@@ -7,6 +7,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from .errors import CheckpointError
 from .families import FAMILIES, LatentFamily
 from .flow import PATHS
@@ -73,6 +76,26 @@ class BoosterSpec:
         low, high = self.sigma_range
         return low + detail * (high - low)
 
+    def normalise(self, samples: Tensor) -> Tensor:
+        """Unscaled latents (B, C, ...) → the network's space."""
+        mean, std = self._channel_statistics(samples)
+        return (self.latent_family.to_model(samples) - mean) / std
+
+    def to_family(self, z: Tensor) -> Tensor:
+        """The network's space (B, C, ...) → the family's model space."""
+        mean, std = self._channel_statistics(z)
+        return z * std + mean
+
+    def denormalise(self, z: Tensor) -> Tensor:
+        """The network's space (B, C, ...) → unscaled latents."""
+        return self.latent_family.from_model(self.to_family(z))
+
+    def _channel_statistics(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1, *[1] * (z.ndim - 2))
+        mean = torch.tensor(self.mean or (0.0,), dtype=z.dtype, device=z.device)
+        std = torch.tensor(self.std or (1.0,), dtype=z.dtype, device=z.device)
+        return mean.reshape(shape), std.reshape(shape)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`."""
         return dataclasses.asdict(self)
@@ -84,7 +107,7 @@ class BoosterSpec:
         for key in data:
             _require(key in known, f"unknown entry {key!r}")
         _require("family" in data, "no latent family")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         try:
             return cls(**values)
         except (TypeError, ValueError) as error:

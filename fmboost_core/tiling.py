@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .errors import FMBoostError
+from .networks.velocity import VelocityNetwork
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class TiledNetwork:
             is halved, the evaluation repeated, and the smaller tile kept.
     """
 
-    def __init__(self, network: nn.Module, tile: int = 0) -> None:
+    def __init__(self, network: VelocityNetwork, tile: int = 0) -> None:
         self.network = network
         self.tile = tile
         halo = network.receptive_field
@@ -76,22 +77,22 @@ class TiledNetwork:
         if not tile or (tile >= height and tile >= width):
             return evaluate(slice(0, height), slice(0, width))
         out = torch.zeros_like(x)
-        weight = None if self.exact else x.new_zeros(height, width)
-        for top in range(0, height, tile):
-            for left in range(0, width, tile):
-                core = slice(top, min(top + tile, height)), slice(left, min(left + tile, width))
-                outer = tuple(_grow(s, self.halo, n) for s, n in zip(core, (height, width), strict=True))
-                v = evaluate(*outer)
-                if weight is None:
-                    inner = tuple(
-                        slice(c.start - o.start, c.stop - o.start) for c, o in zip(core, outer, strict=True)
-                    )
-                    out[(..., *core)] = v[(..., *inner)]
+        weight = x.new_zeros(height, width)
+        for rows in _spans(height, tile):
+            for columns in _spans(width, tile):
+                outer_rows = _grown(rows, self.halo, height)
+                outer_columns = _grown(columns, self.halo, width)
+                v = evaluate(outer_rows, outer_columns)
+                if self.exact:
+                    core = v[..., _within(rows, outer_rows), _within(columns, outer_columns)]
+                    out[..., rows, columns] = core
                 else:
-                    ramp = _feather(*outer, self.halo, (height, width)).to(v)
-                    out[(..., *outer)] += v * ramp
-                    weight[outer] += ramp
-        return out if weight is None else out / weight
+                    ramp = _rise(outer_rows, self.halo, height)[:, None] * _rise(
+                        outer_columns, self.halo, width
+                    )
+                    out[..., outer_rows, outer_columns] += v * ramp.to(v)
+                    weight[outer_rows, outer_columns] += ramp.to(v)
+        return out if self.exact else out / weight
 
     def _smaller_tile(self, size: torch.Size) -> int:
         half = min(self.tile or max(size), max(size)) // 2
@@ -107,23 +108,27 @@ def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def _grow(core: slice, halo: int, length: int) -> slice:
-    return slice(max(0, core.start - halo), min(length, core.stop + halo))
+def _spans(length: int, tile: int) -> list[slice]:
+    return [slice(start, min(start + tile, length)) for start in range(0, length, tile)]
 
 
-def _feather(rows: slice, columns: slice, halo: int, size: tuple[int, int]) -> Tensor:
-    """Weights that rise over two halos from an inner edge of a tile, and are 1 at the image's edge."""
+def _grown(span: slice, halo: int, length: int) -> slice:
+    return slice(max(0, span.start - halo), min(length, span.stop + halo))
 
-    def ramp(span: slice, length: int) -> Tensor:
-        position = torch.arange(span.stop - span.start, dtype=torch.float32) + 0.5
-        rise = torch.ones_like(position)
-        if span.start > 0:
-            rise = torch.minimum(rise, position / (2 * halo))
-        if span.stop < length:
-            rise = torch.minimum(rise, position.flip(0) / (2 * halo))
-        return rise
 
-    return ramp(rows, size[0])[:, None] * ramp(columns, size[1])
+def _within(span: slice, outer: slice) -> slice:
+    return slice(span.start - outer.start, span.stop - outer.start)
+
+
+def _rise(span: slice, halo: int, length: int) -> Tensor:
+    """Weights of a tile along one side: rising over two halos from an inner edge, 1 at the image's."""
+    position = torch.arange(span.stop - span.start, dtype=torch.float32) + 0.5
+    rise = torch.ones_like(position)
+    if span.start > 0:
+        rise = torch.minimum(rise, position / (2 * halo))
+    if span.stop < length:
+        rise = torch.minimum(rise, position.flip(0) / (2 * halo))
+    return rise
 
 
 def is_out_of_memory(error: BaseException) -> bool:

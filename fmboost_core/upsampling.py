@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch.nn.functional as F
@@ -18,6 +17,11 @@ Size = tuple[int, int]
 """Height and width in latent pixels."""
 
 
+def size_of(z: Tensor) -> Size:
+    """Height and width of latents (..., H, W)."""
+    return z.shape[-2], z.shape[-1]
+
+
 class Codec(Protocol):
     """A VAE: model-space latents to pixels and back."""
 
@@ -28,9 +32,6 @@ class Codec(Protocol):
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, 8H, 8W) → latents (B, C, H, W)."""
         ...
-
-
-Upsample = Callable[[Tensor, Size, str], Tensor]
 
 
 def resize_latent(z: Tensor, size: Size, mode: str) -> Tensor:

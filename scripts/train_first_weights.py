@@ -26,8 +26,10 @@ from fmboost_core.training.train import PairData, TrainConfig, Trainer
 SHAPE = {"width": 192, "depth": 6}
 FIRST = TrainConfig(**SHAPE, steps=10_000, learning_rate=8e-4, feature_weight=1.0, feature_stages=1)
 SECOND = TrainConfig(
-    **SHAPE, steps=6_000, learning_rate=4e-4, feature_weight=2.0, feature_stages=2, feature_until=0.0, seed=1
+    **SHAPE, steps=8_000, learning_rate=6e-4, feature_weight=2.0, feature_stages=2, feature_until=0.0, seed=1
 )
+# Early on its schedule: from here on the deeper loss is the better use of the time.
+FIRST_ENDS = 3_677
 
 
 def main(pictures: str, weights: str, work: str) -> None:
@@ -46,12 +48,12 @@ def main(pictures: str, weights: str, work: str) -> None:
     for part in (0, 1):
         encode_pairs(images[part::2], encode, Path(work, "pairs", str(part)), family="sd15")
     pairs = PairData(Path(work, "pairs"), "sd15")
-    first = Trainer(FIRST, pairs, Path(work, "first"), decoder).run()
+    first = Trainer(FIRST, pairs, Path(work, "first"), decoder).run(until=FIRST_ENDS)
     second = Trainer(SECOND, pairs, Path(work, "second"), decoder, initial=first).run()
     training = {
         "data": f"{len(pairs)} crops of 512 pixels of {len(images)} pictures, encoded by taesd",
         "recipe": "scripts/train_first_weights.py",
-        "steps": FIRST.steps + SECOND.steps,
+        "steps": FIRST_ENDS + SECOND.steps,
         "phases": [asdict(FIRST), asdict(SECOND)],
     }
     spec = BoosterSpec("sd15", sigma_range=(0.0, FIRST.sigma_max), training=training)

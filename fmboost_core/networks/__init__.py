@@ -1,33 +1,27 @@
-"""The velocity networks a checkpoint can name.
-
-Every network is called as `network(x, t, context, sigma, scale)` and tells, as attributes, its
-`config`, its `size_multiple` (what height and width must divide by) and its `receptive_field`
-(pixels, or None where it sees the whole input).
-"""
+"""The velocity networks a checkpoint can name."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from torch import nn
-
 from ..errors import CheckpointError
 from .boostnet import BoostNet, BoostNetConfig
 from .unet import UNet, UNetConfig
+from .velocity import VelocityNetwork
 
-NETWORKS: dict[str, tuple[type, type[nn.Module]]] = {
+NETWORKS: dict[str, tuple[type, type[VelocityNetwork]]] = {
     "boostnet": (BoostNetConfig, BoostNet),
     "unet": (UNetConfig, UNet),
 }
 
 
-def network_name(network: nn.Module) -> str:
+def network_name(network: VelocityNetwork) -> str:
     """The name under which `build` knows a network's class."""
     return next(name for name, (_, cls) in NETWORKS.items() if isinstance(network, cls))
 
 
-def build(name: str, config: dict[str, Any], *, most_blocks: int = 1000) -> nn.Module:
+def build(name: str, config: dict[str, Any], *, most_blocks: int = 1000) -> VelocityNetwork:
     """A network of that name and configuration, on torch's current default device.
 
     Args:

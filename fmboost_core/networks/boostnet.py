@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .embedding import sinusoidal
+from .velocity import VelocityNetwork, zeroed
 
 CELL = 2  # output pixels along one side of a cell of the low-resolution grid
 WORKING_TENSORS = 6  # of the trunk's width that a block keeps at once
@@ -63,23 +64,15 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        self.conv2 = zeroed(nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
         h = torch.addcmul(shift, _pixel_norm(x), gain)
         return x + self.conv2(F.silu(self.conv1(h)))
 
 
-class BoostNet(nn.Module):
-    """Velocity field on the low-resolution grid, conditioned on t, σ and scale.
-
-    Attributes:
-        size_multiple: height and width of the input must be multiples of it.
-        receptive_field: how many pixels of input around an output pixel it depends on.
-        working_channels: channels at the input's resolution that its evaluation keeps in memory.
-    """
+class BoostNet(VelocityNetwork):
+    """Velocity field on the low-resolution grid, conditioned on t, σ and scale."""
 
     def __init__(self, config: BoostNetConfig) -> None:
         super().__init__()
@@ -92,29 +85,16 @@ class BoostNet(nn.Module):
         self.stem = nn.Conv2d(2 * cell_channels, config.width, 3, padding=1)
         self.blocks = nn.ModuleList(_Block(config.width) for _ in range(config.depth))
         self.head = nn.Conv2d(config.width, cell_channels, 3, padding=1)
-        self.condition = nn.Sequential(
-            nn.Linear(3 * CONDITION_DIM, config.width),
-            nn.SiLU(),
-            nn.Linear(config.width, 2 * config.width * config.depth),
-        )
+        modulation = nn.Linear(config.width, 2 * config.width * config.depth)
+        self.condition = nn.Sequential(nn.Linear(3 * CONDITION_DIM, config.width), nn.SiLU(), modulation)
         # The untrained network's velocity is zero: the boost begins as plain interpolation.
-        for layer in (self.head, self.condition[-1]):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        zeroed(self.head)
+        zeroed(modulation)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, sigma: Tensor, scale: Tensor) -> Tensor:
-        """Velocity at x.
-
-        Args:
-            x: point on the path, shape (B, C, H, W), H and W even.
-            t: time in [0, 1], shape (B,).
-            context: un-noised upsampled latent, shape (B, C, H, W).
-            sigma: noise level of the source in [0, 1], shape (B,).
-            scale: side of the output over side of the input in [1, 2], shape (B,).
-
-        Returns:
-            Shape (B, C, H, W).
-        """
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
+        """See `VelocityNetwork`; H and W must be even, scale in [1, 2], and a context is needed."""
+        if context is None:
+            raise InputError("BoostNet needs the upsampled latent as context")
         cells = F.pixel_unshuffle(torch.cat([x, context], dim=1), CELL)
         h = self.stem(cells.contiguous(memory_format=torch.channels_last))
         conditions = torch.stack([t.float(), sigma.float(), scale.float().log2()])

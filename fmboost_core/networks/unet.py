@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .embedding import sinusoidal
+from .velocity import VelocityNetwork, zeroed
 
 WORKING_TENSORS = 10  # of the first level's width that an evaluation keeps at once
 
@@ -88,14 +89,10 @@ class UNetConfig:
         return self.num_res_blocks * len(self.channel_mult)
 
 
-class UNet(nn.Module):
+class UNet(VelocityNetwork):
     """Predicts the flow's velocity; zero everywhere until trained, by ADM's initialisation.
 
-    Attributes:
-        config: The architecture.
-        size_multiple: Input height and width must be multiples of this.
-        receptive_field: None, as GroupNorm and attention see the whole input: tiles are not exact.
-        working_channels: channels at the input's resolution that an evaluation keeps in memory.
+    GroupNorm and attention see the whole input, so its receptive field is None: tiles are not exact.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -113,7 +110,7 @@ class UNet(nn.Module):
         self.pool, self.un_pool = nn.Sequential(), nn.Sequential()
         if pool > 1:
             self.pool.down_conv = nn.Conv2d(in_channels, base, pool, pool)
-            self.un_pool.up_conv = _zeroed(nn.ConvTranspose2d(base, latent_channels, pool, pool))
+            self.un_pool.up_conv = zeroed(nn.ConvTranspose2d(base, latent_channels, pool, pool))
             in_channels = base
 
         def stage(inner: int, outer: int, depth: int) -> list[nn.Module]:
@@ -148,7 +145,7 @@ class UNet(nn.Module):
                     layers.append(up)
                 self.output_blocks.append(TimedSequential(layers))
 
-        head = conv3x3(channels, base) if pool > 1 else _zeroed(conv3x3(channels, latent_channels))
+        head = conv3x3(channels, base) if pool > 1 else zeroed(conv3x3(channels, latent_channels))
         self.out = nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), head)
 
     def forward(
@@ -203,7 +200,7 @@ class ResBlock(nn.Module):
         super().__init__()
         self.scale_shift_norm = config.scale_shift_norm
         linear = nn.Linear(4 * config.model_channels, outer * (2 if self.scale_shift_norm else 1))
-        dropout, last = nn.Dropout(config.dropout), _zeroed(conv3x3(outer, outer))
+        dropout, last = nn.Dropout(config.dropout), zeroed(conv3x3(outer, outer))
         self.in_layers = nn.Sequential(nn.GroupNorm(32, inner), nn.SiLU(), conv3x3(inner, outer))
         self.emb_layers = nn.Sequential(nn.SiLU(), linear)
         self.out_layers = nn.Sequential(nn.GroupNorm(32, outer), nn.SiLU(), dropout, last)
@@ -239,7 +236,7 @@ class SelfAttention(nn.Module):
         inner = self.heads * self.head_channels
         self.norm = nn.GroupNorm(32, channels)
         self.qkv = nn.Conv1d(channels, 3 * inner, 1)
-        self.proj_out = _zeroed(nn.Conv1d(inner, channels, 1))
+        self.proj_out = zeroed(nn.Conv1d(inner, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x.flatten(2)))
@@ -295,9 +292,3 @@ def config_from_reference(net_params: Mapping[str, Any], time_scale: float = 1.0
 
 def _positive(value: object) -> bool:
     return type(value) is int and value > 0
-
-
-def _zeroed(layer: nn.Module) -> nn.Module:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer

@@ -21,7 +21,7 @@ from ..flow import PATHS, augment, flow_matching_loss, sample_training_point
 from ..networks.boostnet import BoostNet, BoostNetConfig
 from ..safetensors_file import atomic_write, open_safetensors
 from ..tiny_vae import TinyDecoder
-from ..upsampling import resize_latent
+from ..upsampling import resize_latent, size_of
 from .pairs import CROP, HALF
 
 log = logging.getLogger(__name__)
@@ -125,9 +125,10 @@ def feature_loss(decoder: TinyDecoder, predicted: Tensor, target: Tensor, stages
     with torch.no_grad():
         wanted = decoder.features(target, stages)
     found = decoder.features(predicted, stages)
-    return sum(
+    errors = [
         flow_matching_loss(f, w) / w.float().square().mean() for f, w in zip(found, wanted, strict=True)
-    ) / len(wanted)
+    ]
+    return torch.stack(errors).mean()
 
 
 @dataclass
@@ -159,7 +160,8 @@ class Trainer:
         self.rng = np.random.default_rng(config.seed)
         channels = next(iter(self.pairs.shards[0].values())).shape[1]
         shape = BoostNetConfig(channels, config.width, config.depth)
-        self.network = BoostNet(shape).to(memory_format=torch.channels_last)
+        self.network = BoostNet(shape)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.initial is not None:
             self.network.load_state_dict(self.initial.state_dict())
         self.average = BoostNet(shape).eval().requires_grad_(False)
@@ -244,7 +246,7 @@ class Trainer:
         config = self.config
         low, high = self.pairs.batch(self.rng, config.batch, config.window)
         items = len(low)
-        u = resize_latent(low, high.shape[-2:], "bicubic")
+        u = resize_latent(low, size_of(high), "bicubic")
         sigma, t = self._levels(items)
         x0 = augment(u, torch.randn_like(u), sigma)
         point = sample_training_point(PATHS["linear"], x0, high, t)
@@ -254,7 +256,7 @@ class Trainer:
             mse = flow_matching_loss(predicted, point.target)
             loss, feature = mse, torch.zeros(())
             early = t <= config.feature_until
-            if config.feature_weight > 0 and early.any():
+            if self.decoder is not None and config.feature_weight > 0 and early.any():
                 endpoint = point.x + (1 - t)[:, None, None, None] * predicted.float()
                 feature = feature_loss(self.decoder, endpoint[early], high[early], config.feature_stages)
                 loss = mse + config.feature_weight * feature

@@ -1,0 +1,45 @@
+"""What every velocity network offers, whatever its architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """The layer with all parameters zero: what ends in it contributes nothing until trained."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+class VelocityNetwork(nn.Module):
+    """Base of the networks that predict the flow's velocity.
+
+    Attributes:
+        config: frozen dataclass of its shape, with `latent_channels`; `networks.build` takes its fields.
+        size_multiple: height and width of the input must be multiples of it.
+        receptive_field: how many pixels of input around an output pixel it depends on; None: all.
+        working_channels: channels at the input's resolution that its evaluation keeps in memory.
+    """
+
+    config: Any
+    size_multiple: int
+    receptive_field: int | None
+    working_channels: int
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
+        """Velocity at x.
+
+        Args:
+            x: point on the path, shape (B, C, H, W).
+            t: time in [0, 1], shape (B,).
+            context: un-noised upsampled latent, shape (B, C, H, W), where the network takes one.
+            sigma: noise level of the source in [0, 1], shape (B,).
+            scale: side of the output over side of the input, shape (B,).
+
+        Returns:
+            Shape (B, C, H, W).
+        """
+        raise NotImplementedError
