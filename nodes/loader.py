@@ -5,6 +5,8 @@ from __future__ import annotations
 from comfy import model_management
 from comfy_api.latest import io
 
+from nodes import LatentUpscaleBy  # ComfyUI's own module of that name
+
 from ..fmboost_core import load
 from ..fmboost_core.precision import PRECISIONS, fastest_precision
 from .aliases import with_aliases
@@ -12,7 +14,7 @@ from .managed import ManagedBooster
 from .model_files import model_names, model_path
 
 FMBoostModel = io.Custom("FMBOOST_MODEL")
-CATEGORY = "latent/upscaling"
+CATEGORY = LatentUpscaleBy.CATEGORY  # beside core's own, wherever this version keeps it
 AUTO = "auto"
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 
 import comfy_server
 import pytest
 import torch
-from helpers import lively, random_latent, small_booster
+from helpers import DATA, lively, random_latent, small_booster
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from fmboost_core import Booster, BoosterSpec, builtin_models, save
 from fmboost_core.latent_file import LatentFile, read_latent, write_latent
@@ -159,6 +158,13 @@ def test_mask_batch_and_batch_index_pass_through(server):
     torch.testing.assert_close(batch[2:], alone, atol=1e-4, rtol=0)
 
 
+def test_video_latents_keep_their_frames(server):
+    prompt = boost(model="flux.safetensors", latent=["empty", 0])
+    size = {"width": 64, "height": 48, "length": 9, "batch_size": 2}
+    prompt["empty"] = {"class_type": "EmptyHunyuanLatentVideo", "inputs": size}
+    assert result(server, prompt).shape == (2, 16, 3, 12, 16)
+
+
 def test_cancel_stops_at_once_and_the_next_prompt_works(server):
     size = {"size": "by factor", "factor": 8.0}
     prompt_id = server.queue(boost(size=size, steps=100, solver="rk4"))
@@ -186,18 +192,19 @@ def test_a_replaced_model_file_is_loaded_again(server):
 
 
 def test_a_latent_of_the_other_family_is_warned_of(server):
-    offset = torch.tensor([6.0, -9.0, 12.0, 7.0]).reshape(1, 4, 1, 1)
-    write_latent(server.base / "input" / "odd.latent", LatentFile(random_latent(1, 4, 16, 16) + offset))
+    sdxl = load_file(DATA / "family_latents.safetensors")["sdxl"][:1].float()
+    write_latent(server.base / "input" / "sdxl.latent", LatentFile(sdxl))
     prompt = boost()
-    prompt["latent"]["inputs"]["latent"] = "odd.latent"
-    result(server, prompt)
+    prompt["latent"]["inputs"]["latent"] = "sdxl.latent"
+    assert result(server, prompt).shape == (1, 4, 48, 48)
+    assert "boosts sd15 latents, but these look like sdxl" in server.log.read_text()
 
 
 @pytest.mark.skipif(not builtin_models(), reason="no built-in model yet")
 def test_picture_to_larger_picture(server):
     if not (server.base / "models" / "vae_approx" / "taesd_decoder.safetensors").exists():
         pytest.skip("put taesd_encoder and taesd_decoder.safetensors into ComfyUI's models/vae_approx")
-    picture = Path(__file__).parents[1] / "data" / "photo.png"
+    picture = DATA / "photo.png"
     shutil.copy(picture, server.base / "input" / "photo.png")
     prompt = boost(model="boostnet-sd15", latent=["encode", 0], detail=0.0, steps=1)
     prompt |= {
