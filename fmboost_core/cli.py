@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -19,11 +20,11 @@ from .checkpoint import CheckpointInfo, inspect, load, save
 from .convert import read_reference
 from .errors import FMBoostError, InputError, OutputError
 from .families import FAMILIES
+from .latent import latent_size
 from .latent_file import LatentFile, read_latent, write_latent
 from .precision import PRECISIONS, fastest_precision
 from .preview import write_preview
 from .solvers import SOLVERS
-from .upsampling import size_of
 
 DONE, FAILED, MISUSED = 0, 1, 2
 LATENT_SUFFIX = ".latent"
@@ -52,6 +53,10 @@ REFERENCE_SETTINGS: dict[str, Callable[[str], object]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong call or input."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        # A console that knows no σ shall print a question mark rather than fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = parser().parse_args(arguments)
     try:
         options.run(options)
@@ -166,11 +171,16 @@ def upscale(options: argparse.Namespace) -> None:
     """`fmboost upscale`."""
     outputs = _output_paths(options)
     booster = _load_booster(options)
+    if booster.needs_vae:
+        raise InputError(
+            "this model upsamples in pixel space (psu) and needs a VAE: use it in ComfyUI,"
+            " with the VAE connected"
+        )
     tile = -(-options.tile // booster.family.pixels_per_latent)
     results = []
     for index, (source, target) in enumerate(zip(options.inputs, outputs, strict=True)):
         latent = read_latent(source)
-        size = sizes.by_factor(size_of(latent.samples), options.scale)
+        size = sizes.by_factor(latent_size({"samples": latent.samples}, booster), options.scale)
         with _ProgressBar(source.name) as bar:
             boosted = booster.boost(
                 latent.samples, size, detail=options.detail, steps=options.steps, solver=options.solver,

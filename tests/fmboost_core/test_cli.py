@@ -121,6 +121,29 @@ def test_an_input_that_is_not_there(tmp_path, model, capsys):
     assert "no such file" in complaint(capsys)
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (8, 8), (4, 8, 8), (1, 16, 8, 8), (1, 4, 0, 8)])
+def test_latents_of_odd_shapes_are_named(tmp_path, model, capsys, shape):
+    path = tmp_path / "odd.latent"
+    write_latent(path, LatentFile(torch.zeros(shape)))
+    assert main(["upscale", str(path), "-o", str(tmp_path / "y.latent"), "--model", model]) == 2
+    assert "the latent" in complaint(capsys)
+
+
+def test_pixel_space_models_are_sent_to_comfyui(tmp_path, latent, capsys):
+    path = tmp_path / "psu.safetensors"
+    save(path, small_booster(source_upsampling="psu", context_upsampling="psu"))
+    assert main(["upscale", latent, "-o", str(tmp_path / "y.latent"), "--model", str(path)]) == 2
+    assert "needs a VAE: use it in ComfyUI" in complaint(capsys)
+
+
+def test_consoles_without_greek_letters_do_not_fail(model):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    call = [sys.executable, "-m", "fmboost_core", "info", model]
+    done = subprocess.run(call, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert b"noise: ? 0 to 0.5" in done.stdout
+
+
 def test_many_inputs_need_a_folder(tmp_path, model, latent, capsys):
     assert main(["upscale", latent, latent, "-o", str(tmp_path / "y.latent"), "--model", model]) == 2
     assert "need a folder" in complaint(capsys)

@@ -200,10 +200,20 @@ def test_a_latent_of_the_other_family_is_warned_of(server):
     assert "boosts sd15 latents, but these look like sdxl" in server.log.read_text()
 
 
-@pytest.mark.skipif(not builtin_models(), reason="no built-in model yet")
-def test_picture_to_larger_picture(server):
+def require_taesd(server) -> None:
     if not (server.base / "models" / "vae_approx" / "taesd_decoder.safetensors").exists():
         pytest.skip("put taesd_encoder and taesd_decoder.safetensors into ComfyUI's models/vae_approx")
+
+
+def test_a_pixel_space_model_uses_the_connected_vae(server):
+    require_taesd(server)
+    prompt = boost(model="psu.safetensors", vae=["vae", 0])
+    prompt["vae"] = {"class_type": "VAELoader", "inputs": {"vae_name": "taesd"}}
+    assert result(server, prompt).shape == (1, 4, 32, 24)
+
+
+def test_picture_to_larger_picture(server):
+    require_taesd(server)
     picture = DATA / "photo.png"
     shutil.copy(picture, server.base / "input" / "photo.png")
     prompt = boost(model="boostnet-sd15", latent=["encode", 0], detail=0.0, steps=1)
