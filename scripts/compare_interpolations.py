@@ -1,6 +1,6 @@
 """PSNR of a model and of what ComfyUI offers without it, over a folder of pictures.
 
-    python scripts/compare_interpolations.py PICTURES WEIGHTS [MODEL] [DETAIL:STEPS ...]
+    python -m scripts.compare_interpolations PICTURES WEIGHTS [MODEL] [DETAIL:STEPS ...]
 
 Each picture is halved in pixels (antialiased bicubic) and encoded by the tiny VAE of the model's family,
 found in WEIGHTS; the enlarged latents are decoded by the same VAE and compared with the picture.
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from fmboost_core import builtin_for, load
+from fmboost_core import find_model, load
 from fmboost_core.precision import PRECISIONS, fastest_precision
 from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 from fmboost_core.training.pairs import find_images, to_tensor
@@ -36,7 +36,7 @@ def legal(image: Image.Image) -> Image.Image:
 
 def main(pictures: str, weights: str, model: str | None = None, *settings: str) -> None:
     dtype = PRECISIONS[fastest_precision("cpu")]
-    booster = load(model or builtin_for("sd15"), dtype=dtype)
+    booster = load(find_model(model or "boostnet-sd15"), dtype=dtype)
     family = booster.family
     encoder, decoder = (
         cls.load(Path(weights) / f"{family.tiny_vae}_{name}.safetensors").to(

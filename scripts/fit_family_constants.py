@@ -1,6 +1,6 @@
 """Write `fmboost_core/family_fits.py`: numbers fitted to pictures encoded by each family's tiny VAE.
 
-    python scripts/fit_family_constants.py PICTURES WEIGHTS > fmboost_core/family_fits.py
+    python -m scripts.fit_family_constants PICTURES WEIGHTS > fmboost_core/family_fits.py
 
 PICTURES is a folder of pictures, WEIGHTS one with TAESD-type encoders. For each family: the linear
 map from a latent pixel to RGB, and mean and spread over pictures of the per-channel statistics by

@@ -1,6 +1,6 @@
 """Crops of one picture enlarged in different ways, side by side, as a JPEG.
 
-    python scripts/make_before_after.py PICTURE WEIGHTS OUT.jpg LEFT TOP [SIDE] [DETAIL:STEPS ...]
+    python -m scripts.make_before_after PICTURE WEIGHTS OUT.jpg LEFT TOP [SIDE] [DETAIL:STEPS ...]
 
 The picture is halved in pixels and encoded by the family's tiny VAE (found in WEIGHTS); LEFT, TOP and SIDE
 choose the crop of the enlarged picture, in pixels.

@@ -1,6 +1,6 @@
 """Make `boostnet-sd15`: pictures → pairs → two phases of training → a model file.
 
-    python scripts/train_first_weights.py PICTURES WEIGHTS WORK
+    python -m scripts.train_first_weights PICTURES WEIGHTS WORK
 
 PICTURES is a folder of pictures of at least 512 pixels, WEIGHTS one with `taesd_encoder.safetensors` and
 `taesd_decoder.safetensors`, WORK a folder for the pairs and the runs. Interrupted, it goes on where it was.
