@@ -8,9 +8,9 @@ from comfy_api.latest import io
 from nodes import LatentUpscaleBy  # ComfyUI's own module of that name
 
 from ..fmboost_core import load
-from ..fmboost_core.precision import PRECISIONS, fastest_precision
+from ..fmboost_core.precision import PRECISIONS
 from .aliases import with_aliases
-from .managed import ManagedBooster
+from .managed import ManagedBooster, automatic_precision
 from .model_files import model_names, model_path
 
 FMBoostModel = io.Custom("FMBOOST_MODEL")
@@ -60,5 +60,5 @@ class FMBoostModelLoader(io.ComfyNode):
     @classmethod
     def execute(cls, model_name: str, precision: str) -> io.NodeOutput:
         device = model_management.get_torch_device()
-        dtype = PRECISIONS[fastest_precision(device) if precision == AUTO else precision]
+        dtype = PRECISIONS[automatic_precision(device) if precision == AUTO else precision]
         return io.NodeOutput(ManagedBooster.manage(load(model_path(model_name), dtype=dtype)))

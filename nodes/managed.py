@@ -14,6 +14,7 @@ from latent_preview import get_previewer
 from torch import Tensor
 
 from ..fmboost_core import Booster, Progress
+from ..fmboost_core.precision import fastest_precision
 
 LATENT_FORMATS: dict[str, type[latent_formats.LatentFormat]] = {
     "sd15": latent_formats.SD15,
@@ -69,6 +70,16 @@ class VAECodec:
         # The VAE may have pushed the network off the device.
         self.model.ready()
         return samples.to(pixels)
+
+
+def automatic_precision(device: torch.device) -> str:
+    """The fastest precision that suits the device and the user's own start options."""
+    if model_management.is_device_cpu(device):
+        return fastest_precision(device)
+    # ComfyUI knows the cards whose half precision fails, and what --force-fp32 and the like ask for.
+    if model_management.should_use_bf16(device):
+        return "bf16"
+    return "fp16" if model_management.should_use_fp16(device) else "fp32"
 
 
 def progress_watcher(model: ManagedBooster) -> Callable[[Progress], None]:
