@@ -64,4 +64,4 @@ def describe_foreign(names: Mapping[str, object], metadata: Mapping[str, str]) -
             return kind.advice
     title = metadata.get("modelspec.title") or metadata.get("modelspec.architecture")
     known = f" (it calls itself {title!r:.60})" if title else ""
-    return f"its metadata has no {'fmboost'!r} entry{known}; choose a file made by FMBoost"
+    return f"its metadata has no 'fmboost' entry{known}; choose a file made by FMBoost"
