@@ -23,7 +23,7 @@ from .noise import NoiseSource
 from .solvers import ADAPTIVE, Evaluation, evaluations, solve
 from .spec import BoosterSpec
 from .tiling import TiledNetwork
-from .upsampling import PIXEL_MODE, Codec, Size, size_of, upsample
+from .upsampling import PIXEL_MODE, VAE_NEEDED, Codec, Size, size_of, upsample
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Booster:
         if tile < 0:
             raise InputError(f"the tile is {tile} latent pixels: give a positive size, or 0 for no tiles")
         if self.needs_vae and codec is None:
-            raise InputError("this model upsamples in pixel space (psu): connect the VAE of its family")
+            raise InputError(VAE_NEEDED)
 
     def _warn_of_lookalike(self, samples: Tensor) -> None:
         other = self.family.lookalike(samples)
@@ -216,13 +216,13 @@ class _Run:
         # An adaptive solver chooses its steps for a whole batch: items go alone, to be independent.
         items = 1 if self.solver in ADAPTIVE else max(1, len(frames))
         chunks = [slice(i, i + items) for i in range(0, max(1, len(frames)), items)]
+        share = 1 / (len(chunks) * len(stages))
         out = []
         for index, chunk in enumerate(chunks):
             noise = NoiseSource(seeds[chunk])
             z = frames[chunk]
             for k, size in enumerate(stages):
-                begun = (index * len(stages) + k) / (len(chunks) * len(stages))
-                share = 1 / (len(chunks) * len(stages))
+                begun = (index * len(stages) + k) * share
                 z = self._stage(z, size, noise, network, begun, share)
             out.append(z)
         return torch.cat(out)
@@ -239,7 +239,7 @@ class _Run:
         spec = self.booster.spec
         batch, count = frames.shape[:2]
         z = frames.flatten(0, 1)
-        codec = None if self.codec is None else _CodecInNetworkSpace(self.codec, self.booster.spec)
+        codec = None if self.codec is None else _CodecInNetworkSpace(self.codec, spec)
         u = upsample(z, size, spec.source_upsampling, codec)
         context = self._context(z, u, size, codec)
         sigma = spec.sigma(self.detail)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from .errors import CheckpointError, InputError
 from .foreign import describe_foreign
 from .networks import build, network_name
 from .networks.velocity import VelocityNetwork
-from .safetensors_file import open_safetensors, write_tensors
+from .safetensors_file import open_safetensors, read_tensors, write_tensors
 from .spec import BoosterSpec
 
 METADATA_KEY = "fmboost"
@@ -108,8 +109,7 @@ def load(
         CheckpointError: as `inspect`.
     """
     info, network = _inspect(Path(path))
-    with open_safetensors(path) as file:
-        weights = {key: file.get_tensor(key) for key in file.keys()}
+    weights, _ = read_tensors(path)
     _check_finite(info.path, weights)
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False)
@@ -124,8 +124,6 @@ def _inspect(path: Path) -> tuple[CheckpointInfo, VelocityNetwork]:
             shapes = {key: file.get_slice(key) for key in file.keys()}
             header = {k: (tuple(s.get_shape()), s.get_dtype()) for k, s in shapes.items()}
             metadata = file.metadata() or {}
-    except CheckpointError:
-        raise
     except InputError as error:
         raise CheckpointError(str(error)) from error
     if METADATA_KEY not in metadata:
@@ -180,9 +178,8 @@ def _check_weights(
             f" {spec.family} has {spec.latent_family.channels}: the file is damaged"
         )
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    claimed, held = (
-        sum(map(_elements, shapes)) for shapes in (expected.values(), (s for s, _ in header.values()))
-    )
+    claimed = sum(map(math.prod, expected.values()))
+    held = sum(math.prod(shape) for shape, _ in header.values())
     if claimed != held:
         raise CheckpointError(
             f"the model claims {claimed:,} parameters but the file holds {held:,}: it is damaged;"
@@ -202,10 +199,3 @@ def _check_finite(path: Path, weights: dict[str, Tensor]) -> None:
     for key, value in weights.items():
         if not torch.isfinite(value).all():
             raise CheckpointError(f"{path.name}: the weight {key} is not finite: copy or download it again")
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count

@@ -17,7 +17,7 @@ from . import __version__, sizes
 from .booster import DEFAULT_DETAIL, DEFAULT_STEPS, Booster, Progress
 from .builtin import builtin_for, builtin_models, find_model
 from .checkpoint import CheckpointInfo, inspect, load, save
-from .convert import read_reference
+from .convert import PUBLISHED, PUBLISHED_FLOW, PUBLISHED_NETWORK, read_reference
 from .errors import FMBoostError, InputError, OutputError
 from .families import FAMILIES
 from .latent import latent_size
@@ -42,12 +42,10 @@ def _flag(text: str) -> bool:
     return text.lower() == "true"
 
 
-REFERENCE_SETTINGS: dict[str, Callable[[str], object]] = {
-    "upsampling_mode": str, "upsampling_mode_context": str, "noising_step": int, "schedule": str,
-    "start_from_noise": _flag, "concat_context": _flag, "in_channels": int, "out_channels": int,
-    "model_channels": int, "num_res_blocks": int, "channel_mult": _numbers,
-    "attention_resolutions": _numbers, "num_heads": int, "dim_head": int, "use_linear_attn": _flag,
-}  # fmt: skip
+READERS: dict[type, Callable[[str], object]] = {str: str, int: int, bool: _flag, list: _numbers}
+REFERENCE_SETTINGS = {
+    name: READERS[type(value)] for name, value in (PUBLISHED | PUBLISHED_FLOW | PUBLISHED_NETWORK).items()
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -176,7 +174,7 @@ def upscale(options: argparse.Namespace) -> None:
             "this model upsamples in pixel space (psu) and needs a VAE: use it in ComfyUI,"
             " with the VAE connected"
         )
-    tile = -(-options.tile // booster.family.pixels_per_latent)
+    tile = booster.family.latent_side(options.tile)
     results = []
     for index, (source, target) in enumerate(zip(options.inputs, outputs, strict=True)):
         latent = read_latent(source)

@@ -33,17 +33,16 @@ ONLINE_PREFIX = "model.net."
 DIFFUSION_STEPS = 1000  # the reference's schedule has this many entries, t from 0 to 1 inclusive
 HARMLESS_BUILTINS = ("dict", "list", "tuple", "int", "float", "bool", "str", "set")
 
-
 # The authors' published configuration (unet-base_psu.yaml), for checkpoints that carry no settings.
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "upsampling_mode": "psu",
     "upsampling_mode_context": "psu",
     "start_from_noise": False,
     "noising_step": 400,
     "concat_context": True,
 }
-PUBLISHED_FLOW = {"schedule": "linear"}
-PUBLISHED_NETWORK = {
+PUBLISHED_FLOW: dict[str, Any] = {"schedule": "linear"}
+PUBLISHED_NETWORK: dict[str, Any] = {
     "in_channels": 8,
     "out_channels": 4,
     "model_channels": 128,
@@ -113,8 +112,8 @@ def _settings(stored: Any, overrides: Mapping[str, Any], name: str) -> tuple[dic
     else:
         log.warning("%s carries no settings: taking the published ones, and yours", name)
         module, flow, network = dict(PUBLISHED), dict(PUBLISHED_FLOW), dict(PUBLISHED_NETWORK)
+    known = (PUBLISHED, PUBLISHED_FLOW, PUBLISHED_NETWORK)
     for key, value in overrides.items():
-        known: tuple[dict[str, Any], ...] = (PUBLISHED, PUBLISHED_FLOW, PUBLISHED_NETWORK)
         target = next((t for t, k in zip((module, flow, network), known, strict=True) if key in k), None)
         if target is None:
             raise InputError(f"the reference has no setting {key!r}")

@@ -6,6 +6,7 @@ values have about unit variance.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,10 @@ class LatentFamily:
     def from_model(self, z: Tensor) -> Tensor:
         """Model space → unscaled latents, any shape."""
         return z / self.scale + self.shift
+
+    def latent_side(self, pixels: int) -> int:
+        """The fewest latent pixels that cover so many pixels of the picture."""
+        return math.ceil(pixels / self.pixels_per_latent)
 
     def check(self, samples: Tensor) -> None:
         """Raise `InputError` unless `samples` is a finite 4-D or 5-D latent with this family's channels."""
@@ -107,12 +112,10 @@ class LatentFamily:
         """The other family of equal shape to which unscaled latents rather seem to belong, or None."""
         if samples.numel() == 0 or samples.shape[-1] * samples.shape[-2] < SMALLEST_SAMPLE:
             return None
-        others = [f for f in FAMILIES.values() if f.channels == self.channels and f is not self]
-        best = min(others, key=lambda f: f.surprise(samples), default=None)
-        if best is None:
-            return None
-        ours, theirs = self.surprise(samples), best.surprise(samples)
-        return best if theirs < PLAUSIBLE and ours > CLEARLY_WORSE * theirs else None
+        alike = {f.name: f.surprise(samples) for f in FAMILIES.values() if f.channels == self.channels}
+        ours = alike.pop(self.name)
+        name, theirs = min(alike.items(), key=lambda item: item[1], default=(self.name, math.inf))
+        return FAMILIES[name] if theirs < PLAUSIBLE and ours > CLEARLY_WORSE * theirs else None
 
 
 def channel_statistics(z: Tensor) -> Tensor:

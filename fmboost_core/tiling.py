@@ -133,15 +133,12 @@ def _rise(span: slice, halo: int, length: int) -> Tensor:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether any backend's exception means that memory ran out (CUDA, ROCm, MPS, XPU, CPU)."""
-    kinds = tuple(
-        kind for kind in (getattr(torch, "OutOfMemoryError", None), torch.cuda.OutOfMemoryError) if kind
-    )
     if isinstance(error, OutOfMemory):
         return False
+    # Every accelerator of torch raises the class that is named after CUDA.
+    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
     text = str(error).lower()
-    return (
-        isinstance(error, (*kinds, MemoryError)) or "out of memory" in text or "can't allocate memory" in text
-    )
+    return isinstance(error, kinds) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _free_memory() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from .errors import InputError
 
 LATENT_MODES = ("nearest", "bilinear", "bicubic")  # "LSU" in the paper: in latent space
+VAE_NEEDED = "this model upsamples in pixel space (psu): connect the VAE of its family"
 PIXEL_MODE = "psu"  # in pixel space: decode, upsample, encode
 MODES = (*LATENT_MODES, PIXEL_MODE)
 
@@ -68,5 +69,5 @@ def upsample(z: Tensor, size: Size, mode: str, codec: Codec | None = None) -> Te
     if mode != PIXEL_MODE:
         raise InputError(f"there is no upsampling {mode!r}: choose one of {', '.join(MODES)}")
     if codec is None:
-        raise InputError("this model upsamples in pixel space (psu): connect the VAE of its family")
+        raise InputError(VAE_NEEDED)
     return resize_through_pixels(z, size, codec)

@@ -30,8 +30,9 @@ def model_names() -> list[str]:
 
 def model_path(name: str) -> Path:
     """The file behind a listed name. Raises `CheckpointError` if it is gone."""
-    if name in builtin_models():
-        return builtin_models()[name]
+    built_in = builtin_models().get(name)
+    if built_in is not None:
+        return built_in
     for folder in FOLDERS:
         path = folder_paths.get_full_path(folder, name)
         if path is not None:

@@ -110,7 +110,7 @@ class FMBoostUpscale(io.ComfyNode):
         target = _target(size, source, booster.family.pixels_per_latent)
         if source == target:
             return io.NodeOutput(latent)
-        tile = -(-tile_size // booster.family.pixels_per_latent)
+        tile = booster.family.latent_side(tile_size)
         model.ready(booster.memory_needed(latent["samples"].shape, target, tile=tile))
         boosted = boost_latent(
             booster, latent, target, detail=detail, steps=steps, seed=seed, solver=solver, tile=tile,

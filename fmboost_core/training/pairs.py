@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..safetensors_file import read_tensors, write_tensors
+from ..safetensors_file import open_safetensors, write_tensors
 from ..tiny_vae import PIXELS_PER_LATENT
 
 log = logging.getLogger(__name__)
@@ -117,5 +117,6 @@ def encode_pairs(
                 continue
             tensors = {f"z{side}": torch.stack([c[side] for c in crops]).half() for side in crops[0]}
             write_tensors(shard, tensors, {"family": family})
-        count += len(read_tensors(shard)[0][f"z{CROP}"])
+        with open_safetensors(shard) as file:
+            count += file.get_slice(f"z{CROP}").get_shape()[0]
     return count
