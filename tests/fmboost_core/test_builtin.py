@@ -33,6 +33,26 @@ def test_built_in_models_beat_bicubic_on_a_latent_they_never_saw(name):
     assert (boosted - high).square().mean() < 0.75 * (plain - high).square().mean()
 
 
+@pytest.mark.parametrize("factor", [1.5, 2, 4])
+@pytest.mark.parametrize("name", builtin_models())
+def test_built_in_models_give_the_same_by_tiles(name, factor):
+    booster = load(find_model(name), dtype=torch.float32)
+    low = load_file(DATA / f"pair_{booster.spec.family}.safetensors")["low"].float()[..., :23, :19]
+    size = (round(23 * factor), round(19 * factor))
+    whole, tiled = (booster.boost(low, size, detail=0.7, steps=2, tile=tile) for tile in (0, 18))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", builtin_models())
+def test_built_in_models_boost_an_item_of_a_batch_as_alone(name):
+    booster = load(find_model(name), dtype=torch.float32)
+    low = load_file(DATA / f"pair_{booster.spec.family}.safetensors")["low"].float()
+    batch, size = torch.cat([low, low.flip(-1), low.flip(-2)]), (48, 48)
+    together = booster.boost(batch, size, detail=0.5, steps=2, seeds=9)
+    alone = booster.boost(batch[2:], size, detail=0.5, steps=2, seeds=11)
+    torch.testing.assert_close(together[2:], alone, atol=1e-4, rtol=0)
+
+
 def test_unknown_names_say_what_there_is():
     with pytest.raises(InputError, match="no latent family 'sd9': choose one of sd15"):
         builtin_for("sd9")
