@@ -54,6 +54,18 @@ class TinyEncoder(nn.Sequential):
             stages += [_resample(stride=2), _Residual(), _Residual(), _Residual()]
         super().__init__(*stages, nn.Conv2d(WIDTH, latent_channels, 3, padding=1))
 
+    def features(self, pixels: Tensor) -> list[Tensor]:
+        """Activations at the end of each of the four resolutions, fine to coarse.
+
+        Returns tensors (B, 64, 8H / 2^i, 8W / 2^i) for i = 0 … 3.
+        """
+        out = []
+        for layer in self:
+            if (isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)) or layer is self[-1]:
+                out.append(pixels)
+            pixels = layer(pixels)
+        return out
+
     @classmethod
     def load(cls, path: str | Path) -> TinyEncoder:
         """Read a TAESD encoder file. Raises `InputError` for any other file."""

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fmboost_core.families import FAMILIES, channel_statistics
 from fmboost_core.tiny_vae import PIXELS_PER_LATENT, TinyEncoder
-from fmboost_core.training.pairs import find_images, to_tensor
+from fmboost_core.images import find_images, to_tensor
 
 SIDE, COUNT = 256, 150
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fmboost_core import builtin_for, load
 from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
-from fmboost_core.training.pairs import to_tensor
+from fmboost_core.images import to_image, to_tensor
 
 PANEL = 480  # pixels
 
@@ -31,8 +31,7 @@ def main(
     box = (int(left), int(top), int(left) + int(side), int(top) + int(side))
 
     def panel(z: Tensor, label: str) -> Image.Image:
-        pixels = (decoder(z)[0].clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1)
-        crop = Image.fromarray(pixels.numpy()).crop(box).resize((PANEL, PANEL), Image.Resampling.NEAREST)
+        crop = to_image(decoder(z)).crop(box).resize((PANEL, PANEL), Image.Resampling.NEAREST)
         draw = ImageDraw.Draw(crop)
         font = ImageFont.load_default(size=20)
         edges = draw.textbbox((10, PANEL - 34), label, font=font)

@@ -20,7 +20,8 @@ from torch import Tensor
 from fmboost_core import Booster, BoosterSpec, save
 from fmboost_core.builtin import FOLDER
 from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
-from fmboost_core.training.pairs import encode_pairs, find_images
+from fmboost_core.images import find_images
+from fmboost_core.training.pairs import encode_pairs
 from fmboost_core.training.train import PairData, TrainConfig, Trainer
 
 SHAPE = {"width": 192, "depth": 6}

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from fmboost_core.host_memory import keep_freed_memory
+
 DATA = Path(__file__).parent / "data"
 sys.path.insert(0, str(DATA))
+
+
+keep_freed_memory()  # otherwise most of the time goes into page faults
 
 
 class ReferenceData:

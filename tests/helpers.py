@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import nn
 
 from fmboost_core import Booster, BoosterSpec
+from fmboost_core.images import read_picture, to_tensor
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
+from fmboost_core.safetensors_file import write_tensors
+from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 
 DATA = Path(__file__).parent / "data"
 
@@ -33,3 +37,17 @@ def small_booster(family: str = "sd15", **spec) -> Booster:
 def random_latent(*shape: int, seed: int = 0, scale: float = 5.0) -> torch.Tensor:
     """Unscaled latents of about the size that ComfyUI passes."""
     return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def photo(side: int = 128) -> torch.Tensor:
+    """A photograph (1, 3, side, side) in [0, 1], side at least 128."""
+    image = read_picture(DATA / "photo.png").image
+    return to_tensor(image.resize((side, side), Image.Resampling.LANCZOS) if side != 128 else image)
+
+
+def write_tiny_vae(folder: Path, channels: int = 4, seed: int = 0) -> Path:
+    """Files of a tiny VAE of random weights that pass a picture's structure on; returns `folder/tiny`."""
+    for cls, half in ((TinyEncoder, "encoder"), (TinyDecoder, "decoder")):
+        torch.manual_seed(seed)
+        write_tensors(folder / f"tiny_{half}.safetensors", cls(channels).state_dict())
+    return folder / "tiny"

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..images import read_picture, to_tensor
 from ..safetensors_file import open_safetensors, write_tensors
 from ..tiny_vae import PIXELS_PER_LATENT
 
@@ -31,20 +32,6 @@ SHRINK_FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resa
 IMAGES_PER_SHARD = 32
 
 Encoder = Callable[[Tensor], Tensor]
-
-
-def find_images(folder: str | Path) -> list[Path]:
-    """Every picture that Pillow can name below `folder`, sorted. Raises `InputError` if none."""
-    known = {ext for ext, format in Image.registered_extensions().items() if format in Image.OPEN}
-    found = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in known)
-    if not found:
-        raise InputError(f"{folder} holds no pictures")
-    return found
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """RGB picture → (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.asarray(image, np.float32) / 255).permute(2, 0, 1)[None]
 
 
 def random_crop(image: Image.Image, rng: np.random.Generator, *, shrink: bool) -> Image.Image:
@@ -105,9 +92,9 @@ def encode_pairs(
                 digest = hashlib.sha256(f"{seed}/{path.name}".encode()).digest()
                 rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
                 try:
-                    image = Image.open(path).convert("RGB")
-                except (UnidentifiedImageError, OSError) as error:
-                    log.warning("%s is left out: %s", path, error)
+                    image = read_picture(path).image
+                except InputError as error:
+                    log.warning("left out: %s", error)
                     continue
                 if min(image.size) < CROP * PIXELS_PER_LATENT:
                     log.warning("%s is left out: %d×%d pixels is too small", path, *image.size)

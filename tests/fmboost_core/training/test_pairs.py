@@ -4,8 +4,9 @@ import torch
 from PIL import Image
 
 from fmboost_core import InputError
+from fmboost_core.images import find_images
 from fmboost_core.safetensors_file import read_tensors
-from fmboost_core.training.pairs import encode_pairs, find_images
+from fmboost_core.training.pairs import encode_pairs
 
 
 def encode(pixels: torch.Tensor) -> torch.Tensor:
