@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -54,19 +55,23 @@ def find_images(folder: str | Path) -> list[Path]:
     return found
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(source: str | Path | BinaryIO, name: str | None = None) -> Picture:
     """Read a picture as RGB: grey and 16-bit ones are converted, transparency is laid on white.
+
+    Args:
+        source: a file's path, or an open file.
+        name: what to call it in errors; the path by default.
 
     Raises:
         InputError: the file is damaged, too large, or in a format that Pillow does not read.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             upright = ImageOps.exif_transpose(file)
             return _to_rgb(upright)
     except UNREADABLE as error:
         reason = "in no format that Pillow reads" if "cannot identify" in str(error) else str(error)
-        raise InputError(f"{path} cannot be read as a picture: {reason}") from error
+        raise InputError(f"{name or source} cannot be read as a picture: {reason}") from error
 
 
 def _to_rgb(image: Image.Image) -> Picture:

@@ -87,18 +87,19 @@ class TinyDecoder(nn.Sequential):
         super().__init__(*stages, _Residual(), nn.Conv2d(WIDTH, 3, 3, padding=1))
 
     def features(self, z: Tensor, stages: int) -> list[Tensor]:
-        """Activations at the end of the first `stages` resolutions (1 to 3), coarse to fine.
+        """Activations at the end of the first `stages` resolutions (1 to 4), coarse to fine.
 
-        Returns tensors (B, 64, H·2^i, W·2^i) for i = 0 … stages-1.
+        Returns tensors (B, 64, H·2^i, W·2^i) for i = 0 … stages-1; the fourth are the pixels,
+        (B, 3, 8H, 8W).
         """
         out = []
         for layer in self:
             if isinstance(layer, nn.Upsample):
                 out.append(z)
                 if len(out) == stages:
-                    break
+                    return out
             z = layer(z)
-        return out
+        return [*out, z]
 
     @classmethod
     def load(cls, path: str | Path) -> TinyDecoder:

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from fmboost_core.families import FAMILIES, channel_statistics
-from fmboost_core.tiny_vae import PIXELS_PER_LATENT, TinyEncoder
 from fmboost_core.images import find_images, to_tensor
+from fmboost_core.tiny_vae import PIXELS_PER_LATENT, TinyEncoder
 
 SIDE, COUNT = 256, 150
 

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from fmboost_core import builtin_for, load
-from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 from fmboost_core.images import to_image, to_tensor
+from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 
 PANEL = 480  # pixels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from fmboost_core.images import read_picture, to_tensor
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from fmboost_core.safetensors_file import write_tensors
 from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
+from fmboost_core.training.pairs import FORMAT, METADATA_KEY
 
 DATA = Path(__file__).parent / "data"
 
@@ -51,3 +53,15 @@ def write_tiny_vae(folder: Path, channels: int = 4, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         write_tensors(folder / f"tiny_{half}.safetensors", cls(channels).state_dict())
     return folder / "tiny"
+
+
+def write_shards(folder: Path, *, family: str = "sd15", crop: int = 32, shards: int = 2) -> Path:
+    """Shards of three random crops each, at full size, half, and one size in between."""
+    channels = BoosterSpec(family).latent_family.channels
+    generator = torch.Generator().manual_seed(0)
+    facts = {METADATA_KEY: json.dumps({"format": FORMAT, "family": family, "crop": crop})}
+    for k in range(shards):
+        sides = (crop, crop // 2, crop // 2 + 4 + 4 * k)
+        tensors = {f"z{s}": torch.randn(3, channels, s, s, generator=generator).half() for s in sides}
+        write_tensors(folder / f"{k}.safetensors", tensors, facts)
+    return folder

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import FMBoostError, InputError, OutputError
-from . import convert, evaluate, info, upscale
+from . import convert, encode, evaluate, info, train, upscale
 
 DONE, FAILED, MISUSED = 0, 1, 2
 
@@ -51,6 +51,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"fmboost {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in (upscale, info, convert, evaluate):
+    for command in (upscale, info, convert, encode, train, evaluate):
         command.add(commands)
     return top

@@ -1,6 +1,6 @@
 """Golden latents enlarged by ComfyUI's own code, for `test_interpolation.py`.
 
-    COMFYUI/.venv/bin/python tests/data/make_core_interpolation.py COMFYUI
+COMFYUI/.venv/bin/python tests/data/make_core_interpolation.py COMFYUI
 """
 
 import sys

@@ -1,0 +1,161 @@
+"""A training recipe: one flat TOML file, every entry named and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..families import FAMILIES
+from ..networks import NETWORKS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LOSSES = ("l2", "l1")
+TRAINING_PRECISIONS = ("bf16", "fp32")  # fp16 would need its gradients scaled
+DECODER_STAGES = 4  # three resolutions of features, and the pixels
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A recipe.
+
+    Attributes:
+        family: latent family of the pairs.
+        network: name of the network's class, `boostnet` or `unet`.
+        shape: fields of its configuration, but for the latent channels.
+        steps: optimiser steps.
+        batch: pairs in each, over all processes.
+        accumulate: parts that a batch is worked off in, where memory is short.
+        window: latent side of the training window at scale 2 (cut out of the encoded crop).
+        learning_rate, warmup: AdamW's peak rate, and the steps that lead up to it; then cosine.
+        weight_decay, clip: of AdamW, and the norm that gradients are clipped to.
+        ema: decay of the weights' moving average, which is what gets saved.
+        sigma_range: noise levels σ of the source; equal ends for one level, as in the paper.
+        clean: share of items with σ = 0, the conditional mean that detail 0 shows.
+        start: share of all items at t = 0, where few-step sampling begins; the others uniform in t.
+        loss: of the velocity, `l2` or `l1`.
+        decoder_weight: weight of the loss in the tiny decoder's features of the predicted endpoint.
+        decoder_stages: how many of the decoder's stages it compares, 1 to 4, the fourth being pixels.
+        texture: at the highest σ, how much of the fidelity is given up for the right amount of texture,
+            0 to 1; in proportion to σ below.
+        precision: of the forward and backward pass.
+        seed: of everything random.
+    """
+
+    family: str
+    network: str = "boostnet"
+    shape: dict[str, Any] = field(default_factory=dict)
+    steps: int = 10_000
+    batch: int = 16
+    accumulate: int = 1
+    window: int = 48
+    learning_rate: float = 5e-4
+    warmup: int = 200
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.999
+    sigma_range: tuple[float, float] = (0.0, 0.5)
+    clean: float = 0.4
+    start: float = 0.6
+    loss: str = "l2"
+    decoder_weight: float = 1.0
+    decoder_stages: int = 4
+    texture: float = 0.0
+    precision: str = "bf16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _choice("family", self.family, FAMILIES)
+        _choice("network", self.network, NETWORKS)
+        _choice("loss", self.loss, LOSSES)
+        _choice("precision", self.precision, TRAINING_PRECISIONS)
+        for name in ("steps", "batch", "accumulate"):
+            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: at least 1 is needed")
+        _require(
+            self.window % 4 == 0 and self.window >= 8,
+            f"window is {self.window}: give a multiple of 4, at least 8",
+        )
+        _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}: it must be positive")
+        for name in ("clean", "start", "texture"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}: give 0 to 1")
+        _require(0 <= self.ema < 1, f"ema is {self.ema}: give 0 to just under 1")
+        low, high = self.sigma_range
+        _require(0 <= low <= high <= 1, f"sigma_range is {self.sigma_range}: give two values, 0 to 1")
+        _require(
+            1 <= self.decoder_stages <= DECODER_STAGES,
+            f"decoder_stages is {self.decoder_stages}: give 1 to {DECODER_STAGES}",
+        )
+        _require(
+            self.batch % self.accumulate == 0,
+            f"a batch of {self.batch} cannot be worked off in {self.accumulate} equal parts",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
+        raise InputError(fault)
+
+
+def _choice(name: str, value: str, known: Any) -> None:
+    _require(value in known, f"there is no {name} {value!r}: choose one of {', '.join(known)}")
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """A recipe from a TOML file.
+
+    Raises:
+        InputError: no such file, not TOML, an unknown entry (the nearest known one is named), a value of
+            the wrong kind or out of range.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    fields = {f.name: f for f in dataclasses.fields(TrainConfig)}
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1, 0)
+            raise InputError(f"{path}: there is no entry {key!r}; the nearest is {near[0]!r}")
+        values[key] = _typed(path, key, value)
+    if "family" not in values:
+        raise InputError(f"{path}: the entry 'family' is missing (one of {', '.join(FAMILIES)})")
+    try:
+        return TrainConfig(**values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+KINDS: dict[str, type | tuple[type, ...]] = {"shape": dict, "sigma_range": list}
+
+
+def _typed(path: str | Path, key: str, value: Any) -> Any:
+    """The value as the field's type; whole numbers are welcome where fractions are."""
+    default = next(f.default for f in dataclasses.fields(TrainConfig) if f.name == key)
+    wanted = KINDS.get(key) or (str if default is dataclasses.MISSING else type(default))
+    number = wanted in (int, float)
+    fits = isinstance(value, (int, float) if wanted is float else wanted)
+    if not fits or (number and isinstance(value, bool)):
+        raise InputError(f"{path}: {key} is {value!r}, which is not {_name(wanted)}")
+    if key == "sigma_range":
+        if len(value) != 2 or not all(isinstance(v, int | float) for v in value):
+            raise InputError(f"{path}: sigma_range is {value!r}: give two numbers")
+        return tuple(map(float, value))
+    return float(value) if wanted is float else value
+
+
+def _name(kind: Any) -> str:
+    return {str: "text", int: "a whole number", float: "a number", dict: "a table", list: "a list"}[kind]

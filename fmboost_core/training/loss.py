@@ -1,0 +1,73 @@
+"""What the tiny decoder makes of a predicted latent, compared with what it makes of the right one.
+
+What a decoder will show matters more than the latent's own numbers (compare PCFlow, LUA and ELIR). Two
+losses in its features, each item for itself:
+
+- *fidelity*, the squared error relative to the features' variance: its minimum is the expected picture,
+  which is smooth;
+- *texture*, the squared error of the logarithm of the fine features' local deviation: how much goes on
+  within 32 pixels, but not what. A network that is given noise can satisfy it, as noise is something to
+  make texture from.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..tiny_vae import TinyDecoder
+
+WINDOW = 4  # latents (32 pixels) a side, over which deviations are taken
+FINE = 3  # side of the mean that is taken away, so that only what is finer remains
+FLAT = 1e-3  # of the variance: less than that is not worth a logarithm
+
+
+class DecoderLoss:
+    """Losses in the features of a tiny decoder's first stages.
+
+    Args:
+        decoder: of the latents' family; frozen.
+        stages: 1 to 4, as `TinyDecoder.features`.
+        examples: latents (B, C, H, W) that the variances are taken from.
+    """
+
+    def __init__(self, decoder: TinyDecoder, stages: int, examples: Tensor) -> None:
+        self.decoder, self.stages = decoder, stages
+        with torch.no_grad():
+            features = decoder.features(examples, stages)
+        self.variances = [f.float().var((0, 2, 3)).mean().item() for f in features]
+
+    def __call__(self, predicted: Tensor, target: Tensor, textured: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses of each item.
+
+        Args:
+            predicted, target: latents (B, C, H, W).
+            textured: (B,) bool, the items whose texture loss is wanted; it is 0 for the others.
+
+        Returns:
+            Fidelity and texture, each (B,).
+        """
+        with torch.no_grad():
+            wanted = self.decoder.features(target, self.stages)
+        found = self.decoder.features(predicted, self.stages)
+        fidelity = torch.zeros(len(target), device=target.device)
+        texture = torch.zeros_like(fidelity)
+        for k, (f, w, variance) in enumerate(zip(found, wanted, self.variances, strict=True)):
+            fidelity = fidelity + _squared(f.float(), w.float()) / variance
+            if textured.any():
+                fine = (_log_deviation(x[textured].float(), WINDOW << k, FLAT * variance) for x in (f, w))
+                texture = texture.index_add(0, textured.nonzero()[:, 0], _squared(*fine))
+        return fidelity / self.stages, texture / self.stages
+
+
+def _squared(found: Tensor, wanted: Tensor) -> Tensor:
+    return (found - wanted).square().mean((1, 2, 3))
+
+
+def _log_deviation(features: Tensor, side: int, floor: float) -> Tensor:
+    """Log of the fine features' deviation in windows of a side, which overlap by half."""
+    fine = features - F.avg_pool2d(features, FINE, 1, FINE // 2, count_include_pad=False)
+    side = min(side, *features.shape[-2:])
+    energy = F.avg_pool2d(fine.square(), side, max(1, side // 2))
+    return 0.5 * (energy + floor).log()

@@ -1,0 +1,60 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers import write_shards
+
+from fmboost_core import InputError
+from fmboost_core.safetensors_file import write_tensors
+from fmboost_core.training import data as module
+from fmboost_core.training.data import PairData
+from fmboost_core.training.pairs import FORMAT, METADATA_KEY
+
+
+def test_batches_are_pairs_of_the_same_crop(tmp_path):
+    """Latents that are pictures of their own coordinates: low and high must show the same window."""
+    grid = torch.stack(torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij"))
+    high = torch.cat([grid, grid])[None]
+    low, between = (torch.nn.functional.interpolate(high, size=s, mode="area") for s in (32, 48))
+    tensors = {"z64": high.half(), "z32": low.half(), "z48": between.half()}
+    facts = {METADATA_KEY: json.dumps({"format": FORMAT, "family": "sd15", "crop": 64})}
+    write_tensors(tmp_path / "0.safetensors", tensors, facts)
+    pairs, rng = PairData(tmp_path, "sd15"), np.random.default_rng(0)
+    seen = set()
+    for _ in range(60):
+        low, high = pairs.batch(rng, 4, 16)
+        seen.add((low.shape[-1], high.shape[-1]))
+        shrunk = torch.nn.functional.interpolate(high, size=low.shape[-2:], mode="area")
+        torch.testing.assert_close(shrunk, low, atol=0.6, rtol=0)
+    assert seen == {(8, 16), (48, 64), (32, 48), (32, 64)}
+
+
+def test_every_crop_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "OPEN_FILES", 2)
+    pairs = PairData(write_shards(tmp_path, shards=4), "sd15")
+    assert len(pairs) == 12
+    rng = np.random.default_rng(0)
+    drawn = torch.cat([pairs._windows(rng, 8, 32)[1].mean((1, 2, 3)) for _ in range(20)])
+    assert len(drawn.unique()) == 12
+
+
+def test_the_first_crops_are_always_the_same(tmp_path):
+    pairs = PairData(write_shards(tmp_path), "sd15")
+    shapes = [(low.shape, high.shape) for low, high in pairs.first(5)]
+    assert shapes == [((1, 4, 16, 16), (1, 4, 32, 32))] * 5
+    assert len(list(pairs.first(99))) == 6
+
+
+def test_folders_that_cannot_be_trained_on_are_named(tmp_path):
+    with pytest.raises(InputError, match="holds no shards: run `fmboost encode`"):
+        PairData(tmp_path, "sd15")
+    write_shards(tmp_path / "a")
+    with pytest.raises(InputError, match="holds pairs of family sd15, not flux"):
+        PairData(tmp_path, "flux")
+    write_shards(tmp_path / "b", crop=48)
+    with pytest.raises(InputError, match="crops of 48 latents, others of 32"):
+        PairData(tmp_path, "sd15")
+    write_tensors(tmp_path / "a" / "a.safetensors", {"x": torch.zeros(1)})
+    with pytest.raises(InputError, match=r"a\.safetensors is not a shard"):
+        PairData(tmp_path, "sd15")

@@ -1,0 +1,153 @@
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from helpers import lively, small_booster, write_shards
+
+from fmboost_core import InputError
+from fmboost_core.tiny_vae import TinyDecoder
+from fmboost_core.training.config import TrainConfig
+from fmboost_core.training.data import PairData
+from fmboost_core.training.trainer import Trainer
+
+CONFIG = TrainConfig(
+    "sd15", shape={"width": 64, "depth": 1}, steps=6, batch=2, window=8, warmup=1, decoder_weight=0.0
+)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return PairData(write_shards(tmp_path / "pairs"), "sd15")
+
+
+def changed(**changes) -> TrainConfig:
+    return dataclasses.replace(CONFIG, **changes)
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.flatten() for p in (*trainer.network.parameters(), *trainer.average.parameters())])
+
+
+def test_a_run_cut_in_two_equals_the_whole(pairs, tmp_path):
+    config = changed(decoder_weight=1.0, decoder_stages=2, texture=0.5)
+    decoder = lively(TinyDecoder(4))
+    whole = Trainer(config, pairs, tmp_path / "whole", decoder)
+    whole.run(log_every=1)
+    Trainer(config, pairs, tmp_path / "cut", decoder).run(until=2, log_every=1)
+    second = Trainer(config, pairs, tmp_path / "cut", decoder)
+    assert second.step == 2
+    second.run(log_every=1)
+    assert torch.equal(weights(second), weights(whole))
+    texts = [(tmp_path / name / "loss.csv").read_text().splitlines() for name in ("cut", "whole")]
+    curves = [list(csv.reader(text)) for text in texts]
+    assert [row[:-1] for row in curves[0]] == [row[:-1] for row in curves[1]]
+    assert curves[0][0][:4] == ["step", "velocity", "fidelity", "texture"]
+
+
+def test_an_interrupted_run_is_saved(pairs, tmp_path, monkeypatch):
+    trainer = Trainer(CONFIG, pairs, tmp_path / "run")
+    step = trainer.train_step
+
+    def interrupted():
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+        return step()
+
+    monkeypatch.setattr(trainer, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert Trainer(CONFIG, pairs, tmp_path / "run").step == 3
+
+
+def test_a_loss_that_is_not_finite_stops_at_the_last_good_state(pairs, tmp_path):
+    trainer = Trainer(CONFIG, pairs, tmp_path / "run")
+    trainer.run(until=2)
+    good = weights(trainer)
+    batch = pairs.batch
+    trainer.pairs.batch = lambda *a: tuple(x * float("nan") for x in batch(*a))
+    with pytest.raises(InputError, match="not finite at step 2"):
+        trainer.run()
+    again = Trainer(CONFIG, pairs, tmp_path / "run")
+    assert again.step == 2
+    assert torch.equal(weights(again), good)
+
+
+def test_another_recipe_does_not_continue_a_run(pairs, tmp_path):
+    Trainer(CONFIG, pairs, tmp_path / "run").run(until=1)
+    with pytest.raises(InputError, match="another learning_rate: choose another folder"):
+        Trainer(changed(learning_rate=5.0), pairs, tmp_path / "run")
+
+
+def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
+    config = changed(batch=4, precision="fp32")
+    runs = []
+    for parts in (1, 2):
+        trainer = Trainer(dataclasses.replace(config, accumulate=parts), pairs, tmp_path / f"{parts}")
+        trainer.run(until=3)
+        runs.append(weights(trainer))
+    torch.testing.assert_close(*runs, atol=1e-5, rtol=1e-4)
+
+
+def test_the_booster_is_the_average_of_the_weights(pairs, tmp_path):
+    trainer = Trainer(CONFIG, pairs, tmp_path / "run")
+    start = weights(trainer).chunk(2)[0]
+    trainer.run()
+    now, mean = weights(trainer).chunk(2)
+    assert not torch.equal(now, mean)
+    assert (mean - start).norm() < (now - start).norm()
+    booster = trainer.booster({"steps": 6})
+    assert torch.equal(torch.cat([p.flatten() for p in booster.network.parameters()]), mean)
+    assert (booster.spec.family, booster.spec.sigma_range) == ("sd15", (0.0, 0.5))
+    assert booster.boost(torch.randn(1, 4, 8, 8), (16, 16)).shape == (1, 4, 16, 16)
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_training_learns(pairs, tmp_path, loss):
+    trainer = Trainer(changed(steps=60, learning_rate=3e-3, loss=loss), pairs, tmp_path / "run")
+    losses = [trainer.train_step()[0] for _ in range(60)]
+    assert np.mean(losses[-15:]) < 0.95 * np.mean(losses[:15])
+
+
+def test_fine_tuning_starts_from_the_given_weights(pairs, tmp_path):
+    initial = small_booster().network
+    trainer = Trainer(CONFIG, pairs, tmp_path / "run", initial=initial)
+    assert all(
+        torch.equal(a, b) for a, b in zip(trainer.network.parameters(), initial.parameters(), strict=True)
+    )
+    with pytest.raises(InputError, match="another shape"):
+        Trainer(changed(shape={"width": 64, "depth": 2}), pairs, tmp_path / "other", initial=initial)
+
+
+def test_one_noise_level_as_in_the_paper(pairs, tmp_path):
+    trainer = Trainer(changed(sigma_range=(0.6, 0.6), start=0.0), pairs, tmp_path / "run")
+    sigma, t = trainer._levels(1000)
+    assert torch.equal(sigma, torch.full((1000,), 0.6))
+    assert t.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_levels_follow_the_recipe(pairs, tmp_path):
+    sigma, t = Trainer(changed(clean=0.3, start=0.8), pairs, tmp_path / "run")._levels(4000)
+    assert (sigma == 0).float().mean() == pytest.approx(0.3, abs=0.03)
+    assert sigma.max() == pytest.approx(0.5, abs=0.01)
+    assert (t == 0).float().mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_rate_warms_up_and_ends_low(pairs, tmp_path):
+    trainer = Trainer(changed(steps=100, warmup=10, learning_rate=1.0), pairs, tmp_path / "run")
+    rates = []
+    for step in range(100):
+        trainer.step = step
+        rates.append(trainer._learning_rate())
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1)
+    assert rates[-1] == pytest.approx(0.01, abs=2e-3)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_what_does_not_fit_is_said_at_once(pairs, tmp_path):
+    with pytest.raises(InputError, match="give the tiny decoder"):
+        Trainer(changed(decoder_weight=1.0), pairs, tmp_path / "run")
+    with pytest.raises(InputError, match="window is 48, but the pairs are crops of 32"):
+        Trainer(changed(window=48), pairs, tmp_path / "run")
