@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..families import FAMILIES
 from ..host_memory import keep_freed_memory
 from ..precision import PRECISIONS, fastest_precision
+from ..processes import launched
 from ..vae import load_vae
 from .common import add_command, print_json, say
 
@@ -46,8 +47,9 @@ def add(commands) -> None:
     option("--seed", type=int, default=0, help="of all random choices (default 0)")
     option("--per-shard", type=int, default=32, metavar="N", help="pictures in a shard (default 32)")
     option(
-        "--part", type=_part, default=(0, 1), metavar="I/N",
-        help="encode only every Nth shard, from the Ith on: for N processes or machines (default 1/1)",
+        "--part", type=_part, metavar="I/N",
+        help="encode only every Nth shard, from the Ith on, for machines that know nothing of each other"
+        " (default: this process's part under `accelerate launch`, else all)",
     )  # fmt: skip
     option("--dtype", choices=PRECISIONS, help="precision of the VAE (default: the fastest good one)")
     option("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps, …")
@@ -67,8 +69,9 @@ def run(options: argparse.Namespace) -> None:
     )  # fmt: skip
     keep_freed_memory()
     dtype = options.dtype or fastest_precision(options.device)
-    vae = load_vae(options.vae, dtype=PRECISIONS[dtype], device=options.device)
-    index, parts = options.part
+    processes = launched(options.device)
+    vae = load_vae(options.vae, dtype=PRECISIONS[dtype], device=processes.device)
+    index, parts = options.part or (processes.index, processes.count)
     shards = plan_shards(find_pictures(options.images), options.per_shard, seed=options.seed)[index::parts]
     crops = encode_pairs(tqdm(shards, desc="encode", unit="shard", disable=None), vae, options.out, settings)
     if not crops:

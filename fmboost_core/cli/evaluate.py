@@ -13,6 +13,7 @@ from ..builtin import builtin_models, find_model
 from ..errors import InputError
 from ..host_memory import keep_freed_memory
 from ..precision import PRECISIONS
+from ..processes import launched
 from ..solvers import SOLVERS
 from .common import add_command, print_json, say
 
@@ -71,14 +72,17 @@ def run(options: argparse.Namespace) -> None:
     from ..evaluation.table import as_text
 
     keep_freed_memory()
+    processes = launched(options.device)
     settings = Settings(
         [find_model(name) for name in options.models], options.images, options.vae, scale=options.scale,
         details=options.detail, steps=options.steps, solver=options.solver, seed=options.seed,
         baseline=options.baseline, largest_side=options.largest_side, dtype=options.dtype,
-        device=options.device, lpips=options.lpips, inception=options.inception,
+        device=str(processes.device), lpips=options.lpips, inception=options.inception,
     )  # fmt: skip
-    evaluator = Evaluator(prepare(settings), options.out)
+    evaluator = Evaluator(prepare(settings), options.out, processes)
     evaluation = evaluator.run()
+    if not processes.first:
+        return
     written = write_report(evaluation, make_panels(evaluator, evaluation), options.out)
     if options.json:
         print_json(evaluation.to_json())

@@ -12,6 +12,7 @@ from ..builtin import find_model
 from ..checkpoint import inspect, load, save
 from ..errors import InputError
 from ..host_memory import keep_freed_memory
+from ..processes import launched
 from ..tiny_vae import TinyDecoder
 from .common import add_command, print_json, say
 from .info import describe
@@ -54,8 +55,10 @@ def run(options: argparse.Namespace) -> None:
             raise InputError(f"{options.init} boosts {booster.spec.family} latents, not {config.family}")
         initial = booster.network
     pairs = PairData(options.pairs, config.family)
-    trainer = Trainer(config, pairs, options.out, decoder, initial, options.device)
+    trainer = Trainer(config, pairs, options.out, decoder, initial, launched(options.device))
     trainer.run(until=options.until)
+    if not trainer.processes.first:
+        return
     path = options.out / MODEL_FILE
     training = {
         "recipe": options.config.name,

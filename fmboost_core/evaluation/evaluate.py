@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..images import find_images, read_picture
+from ..processes import Processes
 from ..tiling import is_out_of_memory
 from ..vae import sha256
 from .cost import Cost, measure_cost
@@ -37,6 +38,7 @@ class Evaluator:
     Args:
         setup: methods, VAE and networks.
         out: folder of the measurements.
+        processes: this process among those that measure together; alone by default.
 
     Attributes:
         left_out: picture → why it was not measured.
@@ -45,6 +47,7 @@ class Evaluator:
 
     setup: Setup
     out: Path
+    processes: Processes = field(default_factory=Processes)
     left_out: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
 
@@ -61,22 +64,14 @@ class Evaluator:
         return make_example(picture, read_scale(settings.scale), self.setup.vae, settings.largest_side)
 
     def run(self) -> Evaluation:
-        """Measure what is not measured yet, and summarise."""
+        """Measure what is not measured yet, each process its share, and summarise."""
         paths = find_images(self.images)
         hashes = {path.relative_to(self.images).as_posix(): sha256(path) for path in paths}
         records = Records(self.out, self.setup.context)
-        measured: dict[str, Record] = {}
-        for name, digest in tqdm(hashes.items(), desc="evaluate", unit="picture", disable=None):
-            try:
-                measured[name] = self._measure_picture(records, name, digest)
-            except InputError as error:
-                self.left_out[name] = str(error)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self.left_out[name] = "out of memory: lower the largest side"
-            if name in self.left_out:
-                log.warning("left out: %s: %s", name, self.left_out[name])
+        if self.processes.count > 1:
+            self._measure(records, dict(self.processes.share(list(hashes.items()))))
+            self.processes.wait()
+        measured = self._measure(records, hashes)
         if not measured:
             raise InputError(f"none of the {len(hashes)} pictures in {self.images} can be used")
         typical = _median_picture(measured)
@@ -93,6 +88,24 @@ class Evaluator:
             context=context, left_out=self.left_out, remarks=self.remarks,
             cost_picture=machine | measured[typical].facts,
         )  # fmt: skip
+
+    def _measure(self, records: Records, hashes: dict[str, str]) -> dict[str, Record]:
+        """The records of these pictures (name → hash), but for those that cannot be used."""
+        measured: dict[str, Record] = {}
+        for name, digest in tqdm(hashes.items(), desc="evaluate", unit="picture", disable=None):
+            if name in self.left_out:
+                continue
+            try:
+                measured[name] = self._measure_picture(records, name, digest)
+            except InputError as error:
+                self.left_out[name] = str(error)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.left_out[name] = "out of memory: lower the largest side"
+            if name in self.left_out:
+                log.warning("left out: %s: %s", name, self.left_out[name])
+        return measured
 
     def _measure_picture(self, records: Records, name: str, digest: str) -> Record:
         record = records.read(name, digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,41 @@ class _Shard:
             self.family, self.crop = facts["family"], facts["crop"]
             self.sides = sorted((int(key[1:]) for key in file.keys()), reverse=True)
             self.count, self.channels = file.get_slice(f"z{self.crop}").get_shape()[:2]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs of one scale, or a part of them.
+
+    Attributes:
+        low, high: latents (N, C, h, w) and (N, C, H, W), fp32.
+        items: the pairs' numbers within the whole batch.
+        total: how many pairs the whole batch has.
+    """
+
+    low: Tensor
+    high: Tensor
+    items: list[int]
+    total: int
+
+
+@dataclass(frozen=True)
+class _View:
+    """A square of a crop as it was encoded at a side."""
+
+    side: int
+    top: int
+    left: int
+    size: int
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The low and the high view of one crop."""
+
+    shard: int
+    row: int
+    views: tuple[_View, _View]
 
 
 class PairData:
@@ -72,49 +108,55 @@ class PairData:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def batch(self, rng: np.random.Generator, count: int, window: int) -> tuple[Tensor, Tensor]:
-        """Pairs of one scale.
+    def batch(
+        self, rng: np.random.Generator, count: int, window: int, *, part: int = 0, parts: int = 1
+    ) -> Batch:
+        """Pairs of one scale, or every `parts`-th of them.
 
         Args:
-            rng: decides all.
+            rng: decides all; the same state gives every part of the same batch.
             count: of pairs at scale 2; at other scales, where crops are used whole, as many as take
-                about the same time.
+                about the same time, and at least `parts`.
             window: latent side of the large part of a pair at scale 2.
-
-        Returns:
-            Low- and high-resolution latents (N, C, h, w) and (N, C, H, W), fp32.
+            part, parts: which of them to read; a process need not read what others train on.
         """
         if rng.random() < DOUBLE_SHARE:
-            return self._windows(rng, count, window)
-        return self._whole(rng, max(1, round(count * (window / self.crop) ** 2)))
+            plan = self._plan_windows(rng, count, window)
+        else:
+            plan = self._plan_whole(rng, max(parts, round(count * (window / self.crop) ** 2)))
+        mine = range(part, len(plan), parts)
+        low, high = (
+            torch.stack([self._read(plan[k].shard, plan[k].row, plan[k].views[end]) for k in mine]).float()
+            for end in (0, 1)
+        )
+        return Batch(low, high, list(mine), len(plan))
 
-    def _windows(self, rng: np.random.Generator, count: int, window: int) -> tuple[Tensor, Tensor]:
-        half = window // 2
-        low, high = [], []
+    def _plan_windows(self, rng: np.random.Generator, count: int, window: int) -> list[_Cut]:
+        half, plan = window // 2, []
         for index in rng.integers(0, len(self), count):
-            shard, row = self._find(int(index))
             top, left = (int(v) for v in rng.integers(0, (self.crop - window) // 2 + 1, 2))
-            low.append(self._read(shard, self.crop // 2, row, top, left, half))
-            high.append(self._read(shard, self.crop, row, 2 * top, 2 * left, window))
-        return torch.stack(low).float(), torch.stack(high).float()
+            low = _View(self.crop // 2, top, left, half)
+            plan.append(_Cut(*self._find(int(index)), (low, _View(self.crop, 2 * top, 2 * left, window))))
+        return plan
 
-    def _whole(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+    def _plan_whole(self, rng: np.random.Generator, count: int) -> list[_Cut]:
         """Crops of one shard, for all of a batch must have the same sizes."""
         index, _ = self._find(int(rng.integers(0, len(self))))
         sides = self.shards[index].sides
-        pairs = [(low, high) for high in sides for low in sides if high / 2 <= low < high]
-        low, high = pairs[rng.integers(0, len(pairs))]
-        rows = [int(row) for row in rng.integers(0, self.shards[index].count, count)]
-        small, large = (torch.stack([self._read(index, s, r, 0, 0, s) for r in rows]) for s in (low, high))
-        return small.float(), large.float()
+        scales = [(low, high) for high in sides for low in sides if high / 2 <= low < high]
+        low, high = (_View(side, 0, 0, side) for side in scales[rng.integers(0, len(scales))])
+        return [
+            _Cut(index, int(row), (low, high)) for row in rng.integers(0, self.shards[index].count, count)
+        ]
 
     def _find(self, index: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self._ends, index, side="right"))
         return shard, index - int(self._ends[shard] - self.shards[shard].count)
 
-    def _read(self, shard: int, side: int, row: int, top: int, left: int, size: int) -> Tensor:
-        tensor = self._file(shard).get_slice(f"z{side}")
-        return tensor[row, :, top : top + size, left : left + size]
+    def _read(self, shard: int, row: int, view: _View) -> Tensor:
+        tensor = self._file(shard).get_slice(f"z{view.side}")
+        rows, columns = (slice(start, start + view.size) for start in (view.top, view.left))
+        return tensor[row, :, rows, columns]
 
     def _file(self, shard: int) -> safe_open:
         if shard not in self._files:
@@ -128,6 +170,6 @@ class PairData:
         """The first crops, whole, at scale 2, for fixed samples and statistics."""
         for index in range(min(count, len(self))):
             shard, row = self._find(index)
-            half = self.crop // 2
-            low, high = (self._read(shard, s, row, 0, 0, s)[None].float() for s in (half, self.crop))
+            views = (_View(side, 0, 0, side) for side in (self.crop // 2, self.crop))
+            low, high = (self._read(shard, row, view)[None].float() for view in views)
             yield low, high

@@ -1,7 +1,9 @@
 """The training loop: shards of latent pairs and a recipe → a booster.
 
-Resumable: the state file holds network, moving average, optimiser, random states and step, and a run
-that is cut and resumed continues with the same numbers.
+Resumable: the state file holds network, moving average, optimiser and step, and a run that is cut and
+resumed continues with the same numbers. All randomness follows from the seed, the step, and an item's
+number in the batch; so it does not matter on how many processes or in how many parts a batch is worked
+off, nor on which device.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ..flow import PATHS, augment, sample_training_point
 from ..networks import build
 from ..networks.velocity import VelocityNetwork
 from ..precision import PRECISIONS
+from ..processes import Processes
 from ..safetensors_file import atomic_write
 from ..spec import BoosterSpec
 from ..tiny_vae import TinyDecoder
@@ -50,7 +53,7 @@ class Trainer:
         folder: where the run is kept, and resumed from when a state is there.
         decoder: of the pairs' family, needed when `decoder_weight` is positive.
         initial: weights to start a new run from, those of a network of the same shape.
-        device: where to train.
+        processes: this process among those that train together.
 
     Raises:
         InputError: the folder holds a run of another recipe, or parts do not fit each other.
@@ -61,26 +64,24 @@ class Trainer:
     folder: Path
     decoder: TinyDecoder | None = None
     initial: VelocityNetwork | None = None
-    device: torch.device | str = "cpu"
+    processes: Processes = field(default_factory=Processes)
     step: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         config = self.config
-        self.device = torch.device(self.device)
         if config.window > self.pairs.crop:
             raise InputError(
                 f"window is {config.window}, but the pairs are crops of {self.pairs.crop} latents"
             )
         torch.manual_seed(config.seed)
-        self.rng = np.random.default_rng(config.seed)
-        # Of noise and levels, on the CPU, so that every device trains on the same numbers.
-        self.noise = torch.Generator().manual_seed(config.seed)
         shape = {"latent_channels": self.pairs.channels, **config.shape}
-        self.network, self.average = (build(config.network, shape).to(self.device) for _ in range(2))
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network, self.average = (build(config.network, shape) for _ in range(2))
         if self.initial is not None:
             self._start_from(self.initial)
         self.average.eval().requires_grad_(False).load_state_dict(self.network.state_dict())
+        for network in (self.network, self.average):
+            network.to(self.processes.device)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99),
             weight_decay=config.weight_decay,
@@ -88,6 +89,7 @@ class Trainer:
         self.decoder_loss = self._decoder_loss()
         if self.state_file.exists():
             self._resume()
+        self._parallel = self.processes.prepare(self.network)
 
     @property
     def state_file(self) -> Path:
@@ -102,15 +104,15 @@ class Trainer:
         return Booster(self.average, spec)
 
     def save(self) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, whole or not at all; the first process does it for all."""
+        if not self.processes.first:
+            return
         state = {
             "config": self.config.to_json(),
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "noise": self.noise.get_state(),
-            "numpy": self.rng.bit_generator.state,
             "variances": self.decoder_loss.variances if self.decoder_loss else None,
         }
         with atomic_write(self.state_file) as temporary:
@@ -141,29 +143,32 @@ class Trainer:
                     saved = time.monotonic()
         finally:
             self.save()
+        self.processes.wait()
 
-    def train_step(self) -> tuple[float, ...]:
+    def train_step(self) -> list[float]:
         """One optimiser step; returns its mean losses in the order of `LOSSES`."""
-        config = self.config
+        config, who = self.config, self.processes
         self.network.train()
-        low, high = self.pairs.batch(self.rng, config.batch, config.window)
-        sigma, t = self._levels(len(low))
-        noise = torch.randn(high.shape, generator=self.noise)
-        whole = (low, high, noise, sigma, t)
-        total = torch.zeros(len(LOSSES))
-        for part in zip(*(x.chunk(config.accumulate) for x in whole), strict=True):
-            share = len(part[0]) / len(low)
-            loss, parts = self._loss(*(x.to(self.device) for x in part))
-            if not torch.isfinite(loss):
-                self.optimiser.zero_grad(set_to_none=True)
-                raise InputError(
-                    f"the loss is not finite at step {self.step}: lower the learning rate, and go on from"
-                    " the saved state"
-                )
-            (loss * share).backward()
-            total += share * parts.detach().cpu()
+        parts = config.accumulate * who.count
+        total = torch.zeros(len(LOSSES), device=who.device)
+        for part in range(who.index, parts, who.count):
+            rng = np.random.default_rng([config.seed, self.step])
+            batch = self.pairs.batch(rng, config.batch, config.window, part=part, parts=parts)
+            drawn = draw(config, self.step, batch.items, tuple(batch.high.shape[1:]))
+            loss, values = self._loss(*(x.to(who.device) for x in (batch.low, batch.high, *drawn)))
+            # Parts may differ by one pair; gradients are averaged over the processes.
+            share = len(batch.items) / batch.total
+            who.backward(loss * share * who.count)
+            total += share * values.detach()
+        total = who.sum(total)
+        if not torch.isfinite(total).all():
+            self.optimiser.zero_grad(set_to_none=True)
+            raise InputError(
+                f"the loss is not finite at step {self.step}: lower the learning rate, and go on from the"
+                " saved state"
+            )
         self._update()
-        return tuple(total.tolist())
+        return total.tolist()
 
     def _loss(
         self, low: Tensor, high: Tensor, noise: Tensor, sigma: Tensor, t: Tensor
@@ -179,7 +184,7 @@ class Trainer:
         freedom = config.texture * sigma / highest if highest > 0 else torch.zeros_like(sigma)
         dtype = PRECISIONS[config.precision]
         with torch.autocast(high.device.type, dtype, enabled=dtype != torch.float32):
-            predicted = self.network(point.x, t, u, sigma, scale)
+            predicted = self._parallel(point.x, t, u, sigma, scale)
             error = predicted.float() - point.target
             velocity = (error.abs() if config.loss == "l1" else error.square()).mean((1, 2, 3))
             fidelity = texture = torch.zeros_like(velocity)
@@ -194,7 +199,7 @@ class Trainer:
         config = self.config
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = learning_rate(config, self.step)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
@@ -202,21 +207,6 @@ class Trainer:
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
-
-    def _levels(self, items: int) -> tuple[Tensor, Tensor]:
-        """Noise levels and times of a batch's items."""
-        config = self.config
-        low, high = config.sigma_range
-        sigma, t, kind, begin = torch.rand(4, items, generator=self.noise)
-        sigma = low + sigma * (high - low)
-        return sigma.masked_fill(kind < config.clean, low), t.masked_fill(begin < config.start, 0.0)
-
-    def _learning_rate(self) -> float:
-        config = self.config
-        warm = min(1.0, (self.step + 1) / max(1, config.warmup))
-        done = max(0, self.step - config.warmup) / max(1, config.steps - config.warmup)
-        cosine = 0.5 * (1 + math.cos(math.pi * done))
-        return config.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
     def _start_from(self, initial: VelocityNetwork) -> None:
         try:
@@ -229,12 +219,13 @@ class Trainer:
             return None
         if self.decoder is None:
             raise InputError("decoder_weight is set: give the tiny decoder of the family")
-        decoder = self.decoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decoder = self.decoder.to(self.processes.device)
+        decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         examples = torch.cat([high for _, high in self.pairs.first(EXAMPLES)])
-        return DecoderLoss(decoder, self.config.decoder_stages, examples.to(self.device))
+        return DecoderLoss(decoder, self.config.decoder_stages, examples.to(self.processes.device))
 
     def _resume(self) -> None:
-        state = torch.load(self.state_file, weights_only=True, map_location=self.device)
+        state = torch.load(self.state_file, weights_only=True, map_location=self.processes.device)
         config = self.config.to_json()
         changed = [key for key, value in config.items() if state["config"].get(key) != value]
         if changed:
@@ -245,12 +236,12 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.noise.set_state(state["noise"].cpu())
-        self.rng.bit_generator.state = state["numpy"]
         if self.decoder_loss is not None:
             self.decoder_loss.variances = state["variances"]
 
     def _log(self, losses: np.ndarray, rate: float) -> None:
+        if not self.processes.first:
+            return
         parts = "  ".join(f"{name} {value:.4f}" for name, value in zip(LOSSES, losses, strict=True))
         log.info("step %d  %s  %.2f steps/s", self.step, parts, rate)
         path = self.folder / "loss.csv"
@@ -260,3 +251,27 @@ class Trainer:
             if new:
                 writer.writerow(["step", *LOSSES, "steps_per_second"])
             writer.writerow([self.step, *(f"{v:.6f}" for v in losses), f"{rate:.3f}"])
+
+
+def draw(
+    config: TrainConfig, step: int, items: list[int], shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise (N, *shape), noise levels σ (N,) and times t (N,) of a step's items, each item's its own."""
+    noise, levels, times = [], [], []
+    low, high = config.sigma_range
+    for item in items:
+        rng = np.random.default_rng([config.seed, step, item])
+        level, when, kind, begin = rng.random(4)
+        levels.append(low if kind < config.clean else low + level * (high - low))
+        times.append(0.0 if begin < config.start else when)
+        noise.append(torch.from_numpy(rng.standard_normal(shape, np.float32)))
+    sigma, t = (torch.tensor(values, dtype=torch.float32) for values in (levels, times))
+    return torch.stack(noise), sigma, t
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The rate of a step: linear warm-up, then a cosine down to a hundredth."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup))
+    done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * done))
+    return config.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * cosine)

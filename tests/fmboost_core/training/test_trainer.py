@@ -1,5 +1,8 @@
 import csv
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from fmboost_core import InputError
 from fmboost_core.tiny_vae import TinyDecoder
 from fmboost_core.training.config import TrainConfig
 from fmboost_core.training.data import PairData
-from fmboost_core.training.trainer import Trainer
+from fmboost_core.training.trainer import Trainer, draw, learning_rate
 
 CONFIG = TrainConfig(
     "sd15", shape={"width": 64, "depth": 1}, steps=6, batch=2, window=8, warmup=1, decoder_weight=0.0
@@ -66,7 +69,12 @@ def test_a_loss_that_is_not_finite_stops_at_the_last_good_state(pairs, tmp_path)
     trainer.run(until=2)
     good = weights(trainer)
     batch = pairs.batch
-    trainer.pairs.batch = lambda *a: tuple(x * float("nan") for x in batch(*a))
+
+    def spoilt(*arguments, **options):
+        found = batch(*arguments, **options)
+        return dataclasses.replace(found, high=found.high * float("nan"))
+
+    trainer.pairs.batch = spoilt
     with pytest.raises(InputError, match="not finite at step 2"):
         trainer.run()
     again = Trainer(CONFIG, pairs, tmp_path / "run")
@@ -81,7 +89,7 @@ def test_another_recipe_does_not_continue_a_run(pairs, tmp_path):
 
 
 def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
-    config = changed(batch=4, precision="fp32")
+    config = changed(batch=8, window=16, precision="fp32")
     runs = []
     for parts in (1, 2):
         trainer = Trainer(dataclasses.replace(config, accumulate=parts), pairs, tmp_path / f"{parts}")
@@ -120,30 +128,69 @@ def test_fine_tuning_starts_from_the_given_weights(pairs, tmp_path):
         Trainer(changed(shape={"width": 64, "depth": 2}), pairs, tmp_path / "other", initial=initial)
 
 
-def test_one_noise_level_as_in_the_paper(pairs, tmp_path):
-    trainer = Trainer(changed(sigma_range=(0.6, 0.6), start=0.0), pairs, tmp_path / "run")
-    sigma, t = trainer._levels(1000)
+def test_one_noise_level_as_in_the_paper():
+    _, sigma, t = draw(changed(sigma_range=(0.6, 0.6), start=0.0), 0, list(range(1000)), (1,))
     assert torch.equal(sigma, torch.full((1000,), 0.6))
     assert t.mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_levels_follow_the_recipe(pairs, tmp_path):
-    sigma, t = Trainer(changed(clean=0.3, start=0.8), pairs, tmp_path / "run")._levels(4000)
+def test_levels_follow_the_recipe():
+    noise, sigma, t = draw(changed(clean=0.3, start=0.8), 3, list(range(4000)), (4, 2, 2))
     assert (sigma == 0).float().mean() == pytest.approx(0.3, abs=0.03)
     assert sigma.max() == pytest.approx(0.5, abs=0.01)
     assert (t == 0).float().mean() == pytest.approx(0.8, abs=0.03)
+    assert (noise.mean(), noise.std()) == (pytest.approx(0, abs=0.01), pytest.approx(1, abs=0.01))
 
 
-def test_the_rate_warms_up_and_ends_low(pairs, tmp_path):
-    trainer = Trainer(changed(steps=100, warmup=10, learning_rate=1.0), pairs, tmp_path / "run")
-    rates = []
-    for step in range(100):
-        trainer.step = step
-        rates.append(trainer._learning_rate())
+def test_an_item_draws_the_same_in_any_company():
+    whole = draw(CONFIG, 5, [0, 1, 2, 3], (4, 2, 2))
+    part = draw(CONFIG, 5, [1, 3], (4, 2, 2))
+    for a, b in zip(whole, part, strict=True):
+        assert torch.equal(a[[1, 3]], b)
+    assert not torch.equal(draw(CONFIG, 6, [1], (4, 2, 2))[0], part[0][:1])
+
+
+def test_the_rate_warms_up_and_ends_low():
+    rates = [learning_rate(changed(steps=100, warmup=10, learning_rate=1.0), step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == pytest.approx(1)
     assert rates[-1] == pytest.approx(0.01, abs=2e-3)
     assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+PROGRAM = """
+import sys, dataclasses
+from pathlib import Path
+import torch
+sys.path[:0] = sys.argv[1].split(":")
+from test_trainer import TWO
+from fmboost_core.training.data import PairData
+from fmboost_core.processes import Processes
+from fmboost_core.training.trainer import Trainer, draw, learning_rate
+from accelerate import Accelerator
+torch.set_num_threads(1)
+work = Path(sys.argv[2])
+both = Processes(Accelerator(cpu=True))
+Trainer(TWO, PairData(work / "pairs", "sd15"), work / "both", processes=both).run()
+"""
+TWO = dataclasses.replace(CONFIG, batch=6, window=16, precision="fp32")
+
+
+def test_two_processes_make_the_updates_of_one(pairs, tmp_path):
+    alone = Trainer(TWO, pairs, tmp_path / "alone")
+    alone.run()
+    root = Path(__file__).parents[3]
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    paths = f"{root}:{root / 'tests'}:{Path(__file__).parent}"
+    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, str(program), paths, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    both = Trainer(TWO, pairs, tmp_path / "both")
+    assert both.step == TWO.steps
+    torch.testing.assert_close(weights(both), weights(alone), atol=1e-5, rtol=1e-4)
 
 
 def test_what_does_not_fit_is_said_at_once(pairs, tmp_path):
