@@ -62,9 +62,7 @@ def add(commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """`fmboost evaluate`."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"evaluate needs {', '.join(missing)}: pip install 'fmboost[eval]'")
+    require_evaluation("evaluate")
     from ..evaluation.evaluate import Evaluator
     from ..evaluation.panels import make_panels
     from ..evaluation.report import write_report
@@ -88,3 +86,10 @@ def run(options: argparse.Namespace) -> None:
         print_json(evaluation.to_json())
     say(options, as_text(evaluation))
     say(options, f"\n{written['report']}")
+
+
+def require_evaluation(what: str) -> None:
+    """Raise `InputError` if a library of the extra `eval` is missing."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"{what} needs {', '.join(missing)}: pip install 'fmboost[eval]'")

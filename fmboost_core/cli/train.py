@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..builtin import find_model
 from ..checkpoint import inspect, load, save
 from ..errors import InputError
+from ..families import FAMILIES
 from ..host_memory import keep_freed_memory
 from ..processes import launched
-from ..tiny_vae import TinyDecoder
+from ..vae import VAE, load_vae
 from .common import add_command, print_json, say
+from .evaluate import require_evaluation
 from .info import describe
+
+if TYPE_CHECKING:
+    from ..training.validation import Validation
 
 MODEL_FILE = "model.safetensors"
 
@@ -31,7 +37,9 @@ def add(commands) -> None:
     option("config", type=Path, metavar="CONFIG.toml", help="the recipe")
     option("--pairs", type=Path, required=True, metavar="DIR", help="folder of shards")
     option("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
-    option("--decoder", type=Path, metavar="FILE", help="NAME_decoder.safetensors, for the decoder's loss")
+    option("--vae", type=Path, metavar="FILE", help="the family's tiny VAE, for its decoder's loss and --val")
+    option("--val", type=Path, metavar="DIR", help="pictures to measure the model on; needs --vae")
+    option("--val-every", type=int, default=500, metavar="N", help="steps between validations (default 500)")
     option("--init", metavar="MODEL", help="start from this model's weights: fine-tune")
     option("--until", type=int, metavar="STEP", help="stop at this step, on the recipe's schedule")
     option("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps, …")
@@ -47,7 +55,11 @@ def run(options: argparse.Namespace) -> None:
     logging.getLogger("fmboost_core").setLevel(logging.INFO)
     keep_freed_memory()
     config = read_config(options.config)
-    decoder = TinyDecoder.load(options.decoder) if options.decoder else None
+    processes = launched(options.device)
+    vae = load_vae(options.vae, device=processes.device) if options.vae else None
+    if vae is not None and vae.channels != FAMILIES[config.family].channels:
+        raise InputError(f"the VAE {vae.name} has {vae.channels} channels, which {config.family} has not")
+
     initial = None
     if options.init:
         booster = load(find_model(options.init), dtype=torch.float32)
@@ -55,8 +67,9 @@ def run(options: argparse.Namespace) -> None:
             raise InputError(f"{options.init} boosts {booster.spec.family} latents, not {config.family}")
         initial = booster.network
     pairs = PairData(options.pairs, config.family)
-    trainer = Trainer(config, pairs, options.out, decoder, initial, launched(options.device))
-    trainer.run(until=options.until)
+    trainer = Trainer(config, pairs, options.out, vae.decoder if vae else None, initial, processes)
+    validation = _validation(options.val, vae) if processes.first else None
+    trainer.run(until=options.until, validation=validation, validate_every=options.val_every)
     if not trainer.processes.first:
         return
     path = options.out / MODEL_FILE
@@ -73,3 +86,14 @@ def run(options: argparse.Namespace) -> None:
     say(options, describe(written))
     if options.json:
         print_json(written.to_json())
+
+
+def _validation(images: Path | None, vae: VAE | None) -> Validation | None:
+    if images is None:
+        return None
+    if vae is None:
+        raise InputError("--val needs --vae, to encode and decode the pictures")
+    require_evaluation("--val")
+    from ..training.validation import Validation
+
+    return Validation(images, vae)

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..families import FAMILIES
 from ..networks import NETWORKS
+from ..upsampling import LATENT_MODES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,6 +36,9 @@ class TrainConfig:
         batch: pairs in each, over all processes.
         accumulate: parts that a batch is worked off in, where memory is short.
         window: latent side of the training window at scale 2 (cut out of the encoded crop).
+        double: share of the batches at scale 2, where most people use a model; the others at any scale
+            that the pairs have.
+        upsampling: of the small latent, for the flow's source and the network's context.
         learning_rate, warmup: AdamW's peak rate, and the steps that lead up to it; then cosine.
         weight_decay, clip: of AdamW, and the norm that gradients are clipped to.
         ema: decay of the weights' moving average, which is what gets saved.
@@ -57,6 +61,8 @@ class TrainConfig:
     batch: int = 16
     accumulate: int = 1
     window: int = 48
+    double: float = 0.7
+    upsampling: str = "bicubic"
     learning_rate: float = 5e-4
     warmup: int = 200
     weight_decay: float = 1e-4
@@ -75,6 +81,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _choice("family", self.family, FAMILIES)
         _choice("network", self.network, NETWORKS)
+        _choice("upsampling", self.upsampling, LATENT_MODES)
         _choice("loss", self.loss, LOSSES)
         _choice("precision", self.precision, TRAINING_PRECISIONS)
         for name in ("steps", "batch", "accumulate"):
@@ -84,7 +91,7 @@ class TrainConfig:
             f"window is {self.window}: give a multiple of 4, at least 8",
         )
         _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}: it must be positive")
-        for name in ("clean", "start", "texture"):
+        for name in ("double", "clean", "start", "texture"):
             _require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}: give 0 to 1")
         _require(0 <= self.ema < 1, f"ema is {self.ema}: give 0 to just under 1")
         low, high = self.sigma_range

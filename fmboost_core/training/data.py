@@ -17,7 +17,6 @@ from ..errors import InputError
 from ..safetensors_file import open_safetensors
 from .pairs import FORMAT, METADATA_KEY
 
-DOUBLE_SHARE = 0.7  # of the batches are at scale 2, where most people will use the model
 OPEN_FILES = 256
 
 
@@ -109,8 +108,9 @@ class PairData:
         return int(self._ends[-1])
 
     def batch(
-        self, rng: np.random.Generator, count: int, window: int, *, part: int = 0, parts: int = 1
-    ) -> Batch:
+        self, rng: np.random.Generator, count: int, window: int, *, double: float, part: int = 0,
+        parts: int = 1,
+    ) -> Batch:  # fmt: skip
         """Pairs of one scale, or every `parts`-th of them.
 
         Args:
@@ -118,9 +118,10 @@ class PairData:
             count: of pairs at scale 2; at other scales, where crops are used whole, as many as take
                 about the same time, and at least `parts`.
             window: latent side of the large part of a pair at scale 2.
+            double: probability that the scale is 2.
             part, parts: which of them to read; a process need not read what others train on.
         """
-        if rng.random() < DOUBLE_SHARE:
+        if rng.random() < double:
             plan = self._plan_windows(rng, count, window)
         else:
             plan = self._plan_whole(rng, max(parts, round(count * (window / self.crop) ** 2)))

@@ -8,19 +8,19 @@ off, nor on which device.
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..booster import Booster
+from ..checkpoint import save
 from ..errors import InputError
 from ..flow import PATHS, augment, sample_training_point
 from ..networks import build
@@ -33,19 +33,23 @@ from ..tiny_vae import TinyDecoder
 from ..upsampling import resize_latent, size_of
 from .config import TrainConfig
 from .data import PairData
+from .journal import Journal
 from .loss import DecoderLoss
+
+if TYPE_CHECKING:  # it needs the extra `eval`, which training without pictures does not
+    from .validation import Validation
 
 log = logging.getLogger(__name__)
 
-SOURCE_UPSAMPLING = "bicubic"
 EXAMPLES = 16  # crops that the decoder's feature variances are taken from
 LAST_RATE = 0.01  # of the peak learning rate, where the cosine ends
 LOSSES = ("velocity", "fidelity", "texture")
+SNAPSHOTS = 3  # models of the latest validations that are kept
 
 
 @dataclass
 class Trainer:
-    """A run: its state lives in `folder/state.pt`, its curve in `folder/loss.csv`.
+    """A run: its state lives in `folder/state.pt`, its numbers in `folder/*.csv`.
 
     Args:
         config: the recipe.
@@ -76,6 +80,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         shape = {"latent_channels": self.pairs.channels, **config.shape}
         self.network, self.average = (build(config.network, shape) for _ in range(2))
+        self._check_sizes()
         if self.initial is not None:
             self._start_from(self.initial)
         self.average.eval().requires_grad_(False).load_state_dict(self.network.state_dict())
@@ -99,7 +104,7 @@ class Trainer:
         """The moving average as a booster, with `training` as its summary."""
         spec = BoosterSpec(
             self.config.family, sigma_range=self.config.sigma_range, training=training or {},
-            source_upsampling=SOURCE_UPSAMPLING, context_upsampling=SOURCE_UPSAMPLING,
+            source_upsampling=self.config.upsampling, context_upsampling=self.config.upsampling,
         )  # fmt: skip
         return Booster(self.average, spec)
 
@@ -118,26 +123,35 @@ class Trainer:
         with atomic_write(self.state_file) as temporary:
             torch.save(state, temporary)
 
-    def run(self, *, until: int | None = None, save_every: float = 120.0, log_every: int = 50) -> None:
+    def run(
+        self, *, until: int | None = None, save_every: float = 120.0, log_every: int = 50,
+        validation: Validation | None = None, validate_every: int = 500,
+    ) -> None:  # fmt: skip
         """Train to the recipe's last step. Ctrl-C saves and re-raises.
 
         Args:
             until: stop before this step already, on the recipe's schedule.
             save_every: seconds between saved states.
-            log_every: steps between lines of the log.
+            log_every: steps between rows of the log.
+            validation: measures the moving average; samples and the latest models are kept, too.
+            validate_every: steps between validations.
 
         Raises:
             InputError: the loss is not finite; the state before that step is saved.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        journal = Journal(self.folder) if self.processes.first else None
         saved = started = time.monotonic()
         first, losses = self.step, []
         try:
             while self.step < min(self.config.steps, until or self.config.steps):
                 losses.append(self.train_step())
-                if self.step % log_every == 0:
-                    self._log(np.mean(losses, 0), (self.step - first) / (time.monotonic() - started))
+                if self.step % log_every == 0 and journal:
+                    rate = (self.step - first) / (time.monotonic() - started)
+                    self._log(journal, np.mean(losses, 0), rate)
                     losses = []
+                if validation and journal and self.step % validate_every == 0:
+                    self._validate(journal, validation)
                 if time.monotonic() - saved > save_every:
                     self.save()
                     saved = time.monotonic()
@@ -153,7 +167,9 @@ class Trainer:
         total = torch.zeros(len(LOSSES), device=who.device)
         for part in range(who.index, parts, who.count):
             rng = np.random.default_rng([config.seed, self.step])
-            batch = self.pairs.batch(rng, config.batch, config.window, part=part, parts=parts)
+            batch = self.pairs.batch(
+                rng, config.batch, config.window, double=config.double, part=part, parts=parts
+            )
             drawn = draw(config, self.step, batch.items, tuple(batch.high.shape[1:]))
             loss, values = self._loss(*(x.to(who.device) for x in (batch.low, batch.high, *drawn)))
             # Parts may differ by one pair; gradients are averaged over the processes.
@@ -176,7 +192,7 @@ class Trainer:
         """The loss of some pairs, and its parts."""
         config = self.config
         low, high = (x.contiguous(memory_format=torch.channels_last) for x in (low, high))
-        u = resize_latent(low, size_of(high), SOURCE_UPSAMPLING)
+        u = resize_latent(low, size_of(high), config.upsampling)
         point = sample_training_point(PATHS["linear"], augment(u, noise, sigma), high, t)
         scale = torch.full_like(t, high.shape[-1] / low.shape[-1])
         # Towards high noise, where the picture is not determined, fidelity gives way to texture.
@@ -207,6 +223,20 @@ class Trainer:
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+
+    def _check_sizes(self) -> None:
+        multiple = self.network.size_multiple
+        sides = {self.config.window}
+        if self.config.double < 1:
+            sides |= {
+                side for shard in self.pairs.shards for side in shard.sides if side > self.pairs.crop // 2
+            }
+        odd = sorted(side for side in sides if side % multiple)
+        if odd:
+            raise InputError(
+                f"the network takes latents whose sides are multiples of {multiple}, but {odd[0]} is among"
+                " the sizes: choose another window, or double = 1"
+            )
 
     def _start_from(self, initial: VelocityNetwork) -> None:
         try:
@@ -239,18 +269,22 @@ class Trainer:
         if self.decoder_loss is not None:
             self.decoder_loss.variances = state["variances"]
 
-    def _log(self, losses: np.ndarray, rate: float) -> None:
-        if not self.processes.first:
-            return
-        parts = "  ".join(f"{name} {value:.4f}" for name, value in zip(LOSSES, losses, strict=True))
+    def _log(self, journal: Journal, losses: np.ndarray, rate: float) -> None:
+        values = dict(zip(LOSSES, losses.tolist(), strict=True))
+        parts = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         log.info("step %d  %s  %.2f steps/s", self.step, parts, rate)
-        path = self.folder / "loss.csv"
-        new = not path.exists()
-        with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", *LOSSES, "steps_per_second"])
-            writer.writerow([self.step, *(f"{v:.6f}" for v in losses), f"{rate:.3f}"])
+        journal.add("loss", self.step, values | {"steps_per_second": rate})
+        journal.draw()
+
+    def _validate(self, journal: Journal, validation: Validation) -> None:
+        booster = self.booster()
+        found = validation(booster, self.folder / "samples" / f"{self.step:07d}.png")
+        log.info("step %d  %s", self.step, "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
+        journal.add("validation", self.step, found)
+        snapshots = self.folder / "snapshots"
+        save(snapshots / f"{self.step:07d}.safetensors", booster)
+        for old in sorted(snapshots.glob("*.safetensors"))[:-SNAPSHOTS]:
+            old.unlink()
 
 
 def draw(

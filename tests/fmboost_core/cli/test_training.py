@@ -40,7 +40,7 @@ def encode(work, *more: str) -> int:
 def train(work, *more: str) -> int:
     return main([
         "train", str(work / "recipe.toml"), "--pairs", str(work / "pairs"), "--out", str(work / "run"),
-        "--decoder", str(work / "tiny_decoder.safetensors"), "--device", "cpu", *more,
+        "--vae", str(work / "tiny"), "--device", "cpu", *more,
     ])  # fmt: skip
 
 
@@ -54,6 +54,17 @@ def test_pictures_become_a_model_that_boosts(work, capsys):
     assert (training["recipe"], training["steps"]) == ("recipe.toml", 4)
     assert training["data"] == "6 crops of 16 latents"
     assert training["config"]["shape"] == {"width": 64, "depth": 1}
+
+
+def test_training_shows_how_it_goes(work, capsys):
+    encode(work)
+    (work / "val").mkdir()
+    to_image(photo(256)).save(work / "val" / "a.png")
+    assert train(work, "--val", str(work / "val"), "--val-every", "2") == 0
+    run = work / "run"
+    assert sorted(p.name for p in (run / "samples").iterdir()) == ["0000002.png", "0000004.png"]
+    assert (run / "validation.csv").read_text().count("\n") == 3
+    assert {p.name for p in run.iterdir()} >= {"model.safetensors", "state.pt", "snapshots"}
 
 
 def test_parts_make_the_whole(work, capsys):

@@ -23,7 +23,7 @@ def test_batches_are_pairs_of_the_same_crop(tmp_path):
     pairs, rng = PairData(tmp_path, "sd15"), np.random.default_rng(0)
     seen = set()
     for _ in range(60):
-        batch = pairs.batch(rng, 4, 16)
+        batch = pairs.batch(rng, 4, 16, double=0.5)
         low, high = batch.low, batch.high
         seen.add((low.shape[-1], high.shape[-1]))
         shrunk = torch.nn.functional.interpolate(high, size=low.shape[-2:], mode="area")
@@ -36,7 +36,7 @@ def test_every_crop_is_drawn(tmp_path, monkeypatch):
     pairs = PairData(write_shards(tmp_path, shards=4), "sd15")
     assert len(pairs) == 12
     rng = np.random.default_rng(0)
-    drawn = torch.cat([pairs.batch(rng, 8, 32).high.mean((1, 2, 3)) for _ in range(60)])
+    drawn = torch.cat([pairs.batch(rng, 8, 32, double=0.7).high.mean((1, 2, 3)) for _ in range(60)])
     whole = [high.mean() for _, high in pairs.first(12)]
     assert {f"{m:.4f}" for m in whole} <= {f"{m:.4f}" for m in drawn}
 
@@ -44,8 +44,8 @@ def test_every_crop_is_drawn(tmp_path, monkeypatch):
 @pytest.mark.parametrize("seed", range(6))
 def test_the_parts_of_a_batch_make_the_whole(tmp_path, seed):
     pairs = PairData(write_shards(tmp_path), "sd15")
-    whole = pairs.batch(np.random.default_rng(seed), 5, 16)
-    parts = [pairs.batch(np.random.default_rng(seed), 5, 16, part=k, parts=2) for k in range(2)]
+    whole = pairs.batch(np.random.default_rng(seed), 5, 16, double=0.5)
+    parts = [pairs.batch(np.random.default_rng(seed), 5, 16, double=0.5, part=k, parts=2) for k in range(2)]
     if whole.total < 2:  # a batch has a pair for each part at least
         assert [part.total for part in parts] == [2, 2]
         return

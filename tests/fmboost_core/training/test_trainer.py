@@ -9,10 +9,11 @@ import pytest
 import torch
 from helpers import lively, small_booster, write_shards
 
-from fmboost_core import InputError
+from fmboost_core import InputError, load
 from fmboost_core.tiny_vae import TinyDecoder
 from fmboost_core.training.config import TrainConfig
 from fmboost_core.training.data import PairData
+from fmboost_core.training.journal import read_table
 from fmboost_core.training.trainer import Trainer, draw, learning_rate
 
 CONFIG = TrainConfig(
@@ -80,6 +81,24 @@ def test_a_loss_that_is_not_finite_stops_at_the_last_good_state(pairs, tmp_path)
     again = Trainer(CONFIG, pairs, tmp_path / "run")
     assert again.step == 2
     assert torch.equal(weights(again), good)
+
+
+def test_validations_leave_samples_and_the_latest_models(pairs, tmp_path):
+    def validation(booster, sheet):
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        sheet.write_bytes(b"")
+        return {"psnr_d0": 20.0}
+
+    trainer = Trainer(CONFIG, pairs, tmp_path / "run")
+    trainer.run(validation=validation, validate_every=1)
+    names = [sorted(p.stem for p in (tmp_path / "run" / n).iterdir()) for n in ("samples", "snapshots")]
+    assert names[0] == [f"{k:07d}" for k in range(1, 7)]
+    assert names[1] == names[0][-3:]
+    last = load(tmp_path / "run" / "snapshots" / "0000006.safetensors", dtype=torch.float32)
+    mean = trainer.booster().network
+    for found, wanted in zip(last.network.parameters(), mean.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, atol=0, rtol=1e-2)
+    assert len(read_table(tmp_path / "run" / "validation.csv")) == 6
 
 
 def test_another_recipe_does_not_continue_a_run(pairs, tmp_path):
@@ -166,6 +185,7 @@ sys.path[:0] = sys.argv[1].split(":")
 from test_trainer import TWO
 from fmboost_core.training.data import PairData
 from fmboost_core.processes import Processes
+from fmboost_core.training.journal import read_table
 from fmboost_core.training.trainer import Trainer, draw, learning_rate
 from accelerate import Accelerator
 torch.set_num_threads(1)
@@ -191,6 +211,17 @@ def test_two_processes_make_the_updates_of_one(pairs, tmp_path):
     both = Trainer(TWO, pairs, tmp_path / "both")
     assert both.step == TWO.steps
     torch.testing.assert_close(weights(both), weights(alone), atol=1e-5, rtol=1e-4)
+
+
+def test_the_papers_network_trains_at_its_sizes_alone(tmp_path):
+    pairs = PairData(write_shards(tmp_path / "pairs", crop=32), "sd15")
+    shape = {"model_channels": 32, "num_res_blocks": 1, "channel_mult": [1, 1, 2, 2]}
+    config = changed(network="unet", shape=shape, window=16, double=1.0, steps=2)
+    trainer = Trainer(config, pairs, tmp_path / "run")
+    trainer.run()
+    assert trainer.booster().boost(torch.randn(1, 4, 8, 8), (16, 16)).shape == (1, 4, 16, 16)
+    with pytest.raises(InputError, match="multiples of 8, but 20 is among the sizes"):
+        Trainer(dataclasses.replace(config, double=0.5), pairs, tmp_path / "other")
 
 
 def test_what_does_not_fit_is_said_at_once(pairs, tmp_path):
