@@ -6,6 +6,9 @@ from comfy_api.latest import ComfyExtension, io
 
 from .loader import FMBoostModelLoader
 from .model_files import register_folder
+from .pairs import FMBoostMakePairs
+from .save_model import FMBoostSaveModel
+from .train import FMBoostTrain
 from .upscale import FMBoostUpscale
 
 
@@ -14,4 +17,4 @@ class FMBoostExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folder()
-        return [FMBoostModelLoader, FMBoostUpscale]
+        return [FMBoostModelLoader, FMBoostUpscale, FMBoostMakePairs, FMBoostTrain, FMBoostSaveModel]

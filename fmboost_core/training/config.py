@@ -14,11 +14,6 @@ from ..families import FAMILIES
 from ..networks import NETWORKS
 from ..upsampling import LATENT_MODES
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 LOSSES = ("l2", "l1")
 TRAINING_PRECISIONS = ("bf16", "fp32")  # fp16 would need its gradients scaled
 DECODER_STAGES = 4  # three resolutions of features, and the pixels
@@ -125,6 +120,10 @@ def read_config(path: str | Path) -> TrainConfig:
         InputError: no such file, not TOML, an unknown entry (the nearest known one is named), a value of
             the wrong kind or out of range.
     """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

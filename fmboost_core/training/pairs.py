@@ -28,10 +28,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..families import FAMILIES
-from ..images import read_picture, to_tensor
+from ..images import to_tensor
 from ..safetensors_file import open_safetensors, write_tensors
 from ..tiny_vae import PIXELS_PER_LATENT
-from .sources import PictureSource, Shard
+from .sources import AnyPicture, Shard
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def encode_pairs(shards: Iterable[Shard], encoder: Encoder, out: str | Path, set
     return count
 
 
-def _describe(pictures: Sequence[PictureSource], settings: PairSettings) -> dict[str, object]:
+def _describe(pictures: Sequence[AnyPicture], settings: PairSettings) -> dict[str, object]:
     names = "\n".join(p.name for p in pictures)
     digest = hashlib.sha256(names.encode()).hexdigest()
     return {"format": FORMAT, **dataclasses.asdict(settings), "pictures": digest}
@@ -153,7 +153,10 @@ def _generator(seed: int, name: str) -> np.random.Generator:
 
 
 def _encode_shard(
-    pictures: Sequence[PictureSource], encoder: Encoder, settings: PairSettings, rng: np.random.Generator
+    pictures: Sequence[AnyPicture],
+    encoder: Encoder,
+    settings: PairSettings,
+    rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     # The same sizes in a whole shard, so that it is a few plain tensors.
     between = rng.choice(settings.sizes_between, settings.between, replace=False)
@@ -161,7 +164,7 @@ def _encode_shard(
     crops: list[dict[int, Tensor]] = []
     for source in pictures:
         try:
-            image = read_picture(source.open(), source.name).image
+            image = source.read()
         except InputError as error:
             log.warning("left out: %s", error)
             continue

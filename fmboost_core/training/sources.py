@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from PIL import Image
 
 from ..errors import InputError
-from ..images import find_images
+from ..images import find_images, read_picture
 
 TAR = ".tar"
 
@@ -32,13 +32,27 @@ class PictureSource:
     offset: int | None = None
     size: int | None = None
 
-    def open(self) -> Path | BinaryIO:
-        """What `images.read_picture` reads."""
+    def read(self) -> Image.Image:
+        """The picture as RGB. Raises `InputError` as `images.read_picture`."""
         if self.offset is None:
-            return self.file
+            return read_picture(self.file, self.name).image
         with open(self.file, "rb") as file:
             file.seek(self.offset)
-            return io.BytesIO(file.read(self.size))
+            return read_picture(io.BytesIO(file.read(self.size)), self.name).image
+
+
+@dataclass(frozen=True)
+class PictureInMemory:
+    """A picture that is there already."""
+
+    name: str
+    image: Image.Image
+
+    def read(self) -> Image.Image:
+        return self.image
+
+
+AnyPicture = PictureSource | PictureInMemory
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class Shard:
     """The pictures of one shard of pairs."""
 
     name: str
-    pictures: list[PictureSource]
+    pictures: Sequence[AnyPicture]
 
 
 def find_pictures(folder: str | Path) -> list[PictureSource]:

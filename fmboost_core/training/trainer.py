@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 
 EXAMPLES = 16  # crops that the decoder's feature variances are taken from
 LAST_RATE = 0.01  # of the peak learning rate, where the cosine ends
-LOSSES = ("velocity", "fidelity", "texture")
+LOSSES = ("total", "velocity", "fidelity", "texture")
 SNAPSHOTS = 3  # models of the latest validations that are kept
 
 
@@ -126,6 +127,7 @@ class Trainer:
     def run(
         self, *, until: int | None = None, save_every: float = 120.0, log_every: int = 50,
         validation: Validation | None = None, validate_every: int = 500,
+        watch: Callable[[int], None] = lambda step: None,
     ) -> None:  # fmt: skip
         """Train to the recipe's last step. Ctrl-C saves and re-raises.
 
@@ -135,6 +137,7 @@ class Trainer:
             log_every: steps between rows of the log.
             validation: measures the moving average; samples and the latest models are kept, too.
             validate_every: steps between validations.
+            watch: called after each step with its number; what it raises ends the run as Ctrl-C does.
 
         Raises:
             InputError: the loss is not finite; the state before that step is saved.
@@ -146,6 +149,7 @@ class Trainer:
         try:
             while self.step < min(self.config.steps, until or self.config.steps):
                 losses.append(self.train_step())
+                watch(self.step)
                 if self.step % log_every == 0 and journal:
                     rate = (self.step - first) / (time.monotonic() - started)
                     self._log(journal, np.mean(losses, 0), rate)
@@ -209,7 +213,7 @@ class Trainer:
                 fidelity, texture = self.decoder_loss(endpoint, high, freedom > 0)
         decoded = (1 - freedom) * fidelity + freedom * texture
         loss = ((1 - freedom) * velocity + config.decoder_weight * decoded).mean()
-        return loss, torch.stack([velocity.mean(), fidelity.mean(), texture.mean()])
+        return loss, torch.stack([loss, velocity.mean(), fidelity.mean(), texture.mean()])
 
     def _update(self) -> None:
         config = self.config

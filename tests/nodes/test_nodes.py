@@ -8,37 +8,15 @@ import time
 import comfy_server
 import pytest
 import torch
-from helpers import DATA, lively, random_latent, small_booster
+from helpers import DATA, lively, small_booster
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from fmboost_core import Booster, BoosterSpec, builtin_models, save
+from fmboost_core import builtin_models, save
 from fmboost_core.latent_file import LatentFile, read_latent, write_latent
-from fmboost_core.networks.unet import UNet, UNetConfig
 
 COMFYUIS = comfy_server.find_comfyuis()
 pytestmark = pytest.mark.skipif(not COMFYUIS, reason=comfy_server.HOW_TO_GET_ONE)
-
-
-@pytest.fixture(
-    scope="module", params=COMFYUIS or [None], ids=lambda p: comfy_server.version(p) if p else "none"
-)
-def server(request, tmp_path_factory):
-    base = tmp_path_factory.mktemp("comfy")
-    running = comfy_server.ComfyServer(request.param, base / "base")
-    models = running.base / "models" / "fmboost"
-    save(models / "small.safetensors", small_booster(), dtype=torch.float32)
-    save(models / "flux.safetensors", small_booster("flux"), dtype=torch.float32)
-    save(models / "psu.safetensors", small_booster(source_upsampling="psu", context_upsampling="psu"))
-    paper = UNetConfig(4, model_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_factors=(2,))
-    save(
-        models / "paper.safetensors",
-        Booster(lively(UNet(paper)), BoosterSpec("sd15", sigma_range=(0.588, 0.588))),
-    )
-    save_file({"lora_unet.lora_up.weight": torch.zeros(2)}, models / "lora.safetensors")
-    write_latent(running.base / "input" / "one.latent", LatentFile(random_latent(1, 4, 16, 12)))
-    yield running
-    running.stop()
 
 
 def boost(

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from fmboost_core import InputError
-from fmboost_core.images import read_picture
 from fmboost_core.training.sources import find_pictures, plan_shards
 
 
@@ -30,7 +29,7 @@ def folder(tmp_path):
 def test_pictures_in_tar_files_count_like_files(folder):
     found = find_pictures(folder)
     assert [p.name for p in found] == ["a.tar/1.png", "a.tar/2.png", "b.png"]
-    reds = [read_picture(p.open(), p.name).image.getpixel((0, 0))[0] for p in found]
+    reds = [p.read().getpixel((0, 0))[0] for p in found]
     assert reds == [10, 20, 30]
 
 

@@ -47,7 +47,7 @@ def test_a_run_cut_in_two_equals_the_whole(pairs, tmp_path):
     texts = [(tmp_path / name / "loss.csv").read_text().splitlines() for name in ("cut", "whole")]
     curves = [list(csv.reader(text)) for text in texts]
     assert [row[:-1] for row in curves[0]] == [row[:-1] for row in curves[1]]
-    assert curves[0][0][:4] == ["step", "velocity", "fidelity", "texture"]
+    assert curves[0][0][:5] == ["step", "total", "velocity", "fidelity", "texture"]
 
 
 def test_an_interrupted_run_is_saved(pairs, tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_the_booster_is_the_average_of_the_weights(pairs, tmp_path):
 @pytest.mark.parametrize("loss", ["l1", "l2"])
 def test_training_learns(pairs, tmp_path, loss):
     trainer = Trainer(changed(steps=60, learning_rate=3e-3, loss=loss), pairs, tmp_path / "run")
-    losses = [trainer.train_step()[0] for _ in range(60)]
+    losses = [trainer.train_step()[1] for _ in range(60)]
     assert np.mean(losses[-15:]) < 0.95 * np.mean(losses[:15])
 
 
