@@ -53,6 +53,7 @@ class TinyEncoder(nn.Sequential):
         for _ in range(3):
             stages += [_resample(stride=2), _Residual(), _Residual(), _Residual()]
         super().__init__(*stages, nn.Conv2d(WIDTH, latent_channels, 3, padding=1))
+        self.latent_channels = latent_channels
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         """Activations at the end of each of the four resolutions, fine to coarse.

@@ -36,7 +36,7 @@ def add(commands) -> None:
     option = command.add_argument
     option("images", type=Path, metavar="DIR", help="folder of pictures; tar files in it count, too")
     option("-o", "--out", type=Path, required=True, metavar="DIR", help="folder of the shards")
-    option("--vae", type=Path, required=True, metavar="FILE", help="tiny VAE: NAME_encoder.safetensors")
+    option("--vae", type=Path, required=True, metavar="FILE", help="tiny VAE's file, or a diffusers folder")
     option("--family", choices=FAMILIES, required=True, help="latent family of the VAE")
     option("--crop", type=int, default=64, metavar="N", help="latent side of a crop (default 64: 512 pixels)")
     option("--crops", type=int, default=4, metavar="N", help="crops of each picture (default 4)")

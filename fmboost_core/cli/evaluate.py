@@ -34,8 +34,10 @@ def add(commands) -> None:
     option("--images", type=Path, required=True, metavar="DIR", help="folder of pictures")
     option(
         "--vae", type=Path, required=True, metavar="FILE",
-        help="tiny VAE of the models' family: NAME_encoder.safetensors (NAME_decoder beside it)",
+        help="of the models' family: a tiny VAE's NAME_encoder.safetensors (NAME_decoder beside it), or a"
+        " folder in diffusers' layout",
     )  # fmt: skip
+    option("--features", type=Path, metavar="FILE", help="tiny VAE for the Fréchet distance (default: --vae)")
     option("--scale", default="2", help="enlargement of each side, such as 2, 1.5 or 4/3 (default 2)")
     option(
         "--detail", type=float, nargs="+", default=[DEFAULT_DETAIL], metavar="D",
@@ -75,7 +77,8 @@ def run(options: argparse.Namespace) -> None:
         [find_model(name) for name in options.models], options.images, options.vae, scale=options.scale,
         details=options.detail, steps=options.steps, solver=options.solver, seed=options.seed,
         baseline=options.baseline, largest_side=options.largest_side, dtype=options.dtype,
-        device=str(processes.device), lpips=options.lpips, inception=options.inception,
+        device=str(processes.device), features=options.features, lpips=options.lpips,
+        inception=options.inception,
     )  # fmt: skip
     evaluator = Evaluator(prepare(settings), options.out, processes)
     evaluation = evaluator.run()

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..families import FAMILIES
 from ..host_memory import keep_freed_memory
 from ..processes import launched
+from ..tiny_vae import TinyDecoder
 from ..vae import VAE, load_vae
 from .common import add_command, print_json, say
 from .evaluate import require_evaluation
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
             raise InputError(f"{options.init} boosts {booster.spec.family} latents, not {config.family}")
         initial = booster.network
     pairs = PairData(options.pairs, config.family)
-    trainer = Trainer(config, pairs, options.out, vae.decoder if vae else None, initial, processes)
+    trainer = Trainer(config, pairs, options.out, _tiny_decoder(vae), initial, processes)
     validation = _validation(options.val, vae) if processes.first else None
     trainer.run(until=options.until, validation=validation, validate_every=options.val_every)
     if not trainer.processes.first:
@@ -86,6 +87,10 @@ def run(options: argparse.Namespace) -> None:
     say(options, describe(written))
     if options.json:
         print_json(written.to_json())
+
+
+def _tiny_decoder(vae: VAE | None) -> TinyDecoder | None:
+    return vae.decoder if vae is not None and isinstance(vae.decoder, TinyDecoder) else None
 
 
 def _validation(images: Path | None, vae: VAE | None) -> Validation | None:

@@ -129,7 +129,7 @@ class Evaluator:
     def _complete(self, record: Record, key: str) -> bool:
         networks = set(self.setup.networks)
         metrics = set(ENERGY) | ({"lpips"} & networks if key != ORIGINAL else set())
-        features = {"tiny"} | ({"inception"} & networks)
+        features = ({"tiny"} if self.setup.features is not None else set()) | ({"inception"} & networks)
         return record.has(key, metrics, features)
 
     def _measure_method(self, record: Record, method: Method, example: Example) -> None:
@@ -148,7 +148,8 @@ class Evaluator:
         self._add_features(record, method.key, pixels)
 
     def _add_features(self, record: Record, key: str, pixels: Tensor) -> None:
-        record.features[f"{key}/tiny"] = crop_features(pixels, self.setup.vae.encoder)
+        if self.setup.features is not None:
+            record.features[f"{key}/tiny"] = crop_features(pixels, self.setup.features)
         if (inception := self.setup.networks.get("inception")) is not None:
             record.features[f"{key}/inception"] = inception_features(pixels, inception)
 

@@ -61,7 +61,7 @@ class Records:
         marker = folder / "context.json"
         if marker.exists():
             held = _read_json(marker)
-            changed = [k for k in context if held.get(k) != context[k]]
+            changed = [k for k in {**context, **held} if held.get(k) != context.get(k)]
             if changed:
                 raise InputError(
                     f"{folder} holds an evaluation with another {', '.join(changed)}: choose another --out"

@@ -161,9 +161,12 @@ class _Sample:
         self.rows = rows
         self.weights = resampling_weights(len(rows))
         self.originals = [r.metrics[ORIGINAL] for r in rows]
-        crops = self._features(ORIGINAL, "tiny")
-        self.crops = sum(map(len, crops))
-        self.crop_distance = CropDistance(crops, self.weights[: 1 + COSTLY_RESAMPLES])
+        self.crops = 0
+        self.crop_distance: CropDistance | None = None
+        if all(f"{ORIGINAL}/tiny" in r.features for r in rows):
+            crops = self._features(ORIGINAL, "tiny")
+            self.crops = sum(map(len, crops))
+            self.crop_distance = CropDistance(crops, self.weights[: 1 + COSTLY_RESAMPLES])
         self.inception: FrechetDistance | None = None
         if all(f"{ORIGINAL}/inception" in r.features for r in rows):
             self.inception = FrechetDistance(self._inception_moments(ORIGINAL))
@@ -178,7 +181,8 @@ class _Sample:
         for metric in ENERGY:
             ratio = ratio_of(_column(columns, metric), _column(self.originals, metric))
             found[metric] = ratio(self.weights)
-        found["frechet"] = self.crop_distance(self._features(method.key, "tiny"))
+        if self.crop_distance is not None:
+            found["frechet"] = self.crop_distance(self._features(method.key, "tiny"))
         if self.inception is not None:
             found["inception_fid"] = self.inception(self._inception_moments(method.key))
         return {name: found[name] for name in METRICS if name in found}

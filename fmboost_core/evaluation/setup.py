@@ -16,6 +16,7 @@ from ..booster import DEFAULT_DETAIL, DEFAULT_STEPS
 from ..errors import InputError
 from ..families import LatentFamily
 from ..precision import PRECISIONS, fastest_precision
+from ..tiny_vae import TinyEncoder
 from ..vae import VAE, load_vae
 from .example import read_scale
 from .methods import Method, baselines, boosts
@@ -32,6 +33,8 @@ class Settings:
         models: files of boosting models, all of one latent family.
         images: folder of pictures.
         vae: of that family, as `vae.load_vae` takes it.
+        features: a tiny VAE in whose encoder's features the Fréchet distance is taken; None: `vae` itself if
+            it is a tiny one, else there is no such distance.
         scale: enlargement, such as 2, 1.5 or "4/3".
         details, steps: of the boosts, every combination.
         solver: of the boosts.
@@ -56,6 +59,7 @@ class Settings:
     largest_side: int = 2048
     dtype: str | None = None
     device: str = "cpu"
+    features: Path | None = None
     lpips: Path | None = None
     inception: Path | None = None
 
@@ -68,6 +72,7 @@ class Setup:
         settings: what to evaluate.
         vae: encodes and decodes.
         methods: in the table's order.
+        features: encoder of the Fréchet distance, if there is one.
         networks: `lpips` and `inception`, where files were given.
         context: what two people must share to get the same numbers.
     """
@@ -75,6 +80,7 @@ class Setup:
     settings: Settings
     vae: VAE
     methods: list[Method]
+    features: TinyEncoder | None
     networks: dict[str, nn.Module]
     context: dict[str, Any]
 
@@ -112,6 +118,8 @@ def prepare(settings: Settings) -> Setup:
         raise InputError(f"there is no baseline {settings.baseline!r}: choose one of {', '.join(rivals)}")
     files = {"lpips": settings.lpips, "inception": settings.inception}
     networks = {name: _torchscript(file, settings.device) for name, file in files.items() if file}
+    tiny = load_vae(settings.features, device=settings.device) if settings.features else vae
+    features = tiny.encoder if isinstance(tiny.encoder, TinyEncoder) else None
     context = {
         "protocol": PROTOCOL,
         "fmboost": __version__,
@@ -123,7 +131,9 @@ def prepare(settings: Settings) -> Setup:
         "dtype": dtype,
         "device": torch.device(settings.device).type,
     }
-    return Setup(settings, vae, methods, networks, context)
+    if tiny is not vae:
+        context["features"] = tiny.sha256
+    return Setup(settings, vae, methods, features, networks, context)
 
 
 def _torchscript(path: Path, device: str) -> nn.Module:

@@ -38,3 +38,44 @@ def test_what_is_missing_is_named(tmp_path):
         load_vae(path)
     with pytest.raises(InputError, match="holds other, tiny: name one"):
         load_vae(tmp_path)
+
+
+@pytest.fixture
+def diffusers_folder(tmp_path):
+    diffusers = pytest.importorskip("diffusers", reason="reading its layout needs diffusers")
+    torch.manual_seed(0)
+    model = diffusers.AutoencoderKL(
+        block_out_channels=(32, 32, 32, 32), down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4, latent_channels=16, scaling_factor=0.3611,
+        shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False,
+    )  # fmt: skip
+    model.save_pretrained(tmp_path / "flux-vae")
+    return tmp_path / "flux-vae", model.eval()
+
+
+def test_a_vae_in_diffusers_layout_speaks_model_space(diffusers_folder):
+    folder, model = diffusers_folder
+    vae = load_vae(folder)
+    assert (vae.name, vae.channels, vae.tiny) == ("flux-vae", 16, False)
+    with torch.inference_mode():
+        z = vae.encode(photo(64))
+        raw = model.encode(2 * photo(64) - 1).latent_dist.mode()
+        torch.testing.assert_close(z, (raw - 0.1159) * 0.3611, atol=1e-4, rtol=1e-4)
+        expected = (model.decode(raw).sample / 2 + 0.5).clamp(0, 1)
+        torch.testing.assert_close(vae.decode(z), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_other_things_in_diffusers_layout_are_named(diffusers_folder):
+    folder, _ = diffusers_folder
+    config = folder / "config.json"
+    whole = config.read_text()
+    config.write_text(whole.replace("AutoencoderKL", "UNet2DConditionModel"))
+    with pytest.raises(InputError, match="holds a UNet2DConditionModel, not a VAE"):
+        load_vae(folder)
+    config.write_text("{")
+    with pytest.raises(InputError, match=r"config\.json cannot be read"):
+        load_vae(folder)
+    config.write_text(whole)
+    next(folder.glob("*.safetensors")).unlink()
+    with pytest.raises(InputError, match="is not a whole VAE"):
+        load_vae(folder)

@@ -10,7 +10,7 @@ from helpers import photo, small_booster, write_tiny_vae
 from PIL import Image
 
 from fmboost_core import InputError, save
-from fmboost_core.evaluation import Settings, evaluate
+from fmboost_core.evaluation import Settings, evaluate, table
 from fmboost_core.evaluation.evaluate import Evaluator
 from fmboost_core.evaluation.interpolation import LATENT_METHODS
 from fmboost_core.evaluation.panels import SIDE, make_panels
@@ -176,6 +176,16 @@ def test_what_cannot_be_evaluated_is_said_before_any_work(settings, tmp_path):
     for path in settings.images.iterdir():
         path.write_bytes(b"")
     assert "none of the 2 pictures" in complaint()
+
+
+def test_a_vae_without_tiny_features_has_no_such_distance(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("fmboost_core.evaluation.setup.TinyEncoder", type(None))
+    (settings.images / "b.png").unlink()
+    found = evaluate(settings, tmp_path / "out")
+    assert found.crops == 0
+    assert "frechet" not in found.method("small:0:2").metrics
+    assert "psnr" in found.method("small:0:2").metrics
+    table.as_text(found)
 
 
 class Stand(torch.nn.Module):
