@@ -71,7 +71,10 @@ class FMBoostMakePairs(io.ComfyNode):
                     "crops", default=4, min=1, max=64,
                     tooltip="Crops of 512×512 pixels of each image, at random places.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=2**32 - 1, tooltip="Of the random places."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**32 - 1, control_after_generate=False,
+                    tooltip="Of the random places.",
+                ),
             ],
             outputs=[FMBoostPairs.Output(display_name="PAIRS", tooltip="For FMBoost Train.")],
         )  # fmt: skip

@@ -61,7 +61,10 @@ class FMBoostTrain(io.ComfyNode):
                     tooltip="Compare what the family's tiny VAE decoder makes of the latents, rather than the"
                     " latents alone: much better pictures. Needs its file in models/vae_approx.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=2**32 - 1, tooltip="Of everything random."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**32 - 1, control_after_generate=False,
+                    tooltip="Of everything random.",
+                ),
                 io.Int.Input(
                     "sample_every", default=50, min=1, max=100_000, extra_dict={"advanced": True},
                     tooltip="Steps between previews of a sample.",

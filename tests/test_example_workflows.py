@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fmboost_core import SOLVERS, builtin_models
+from fmboost_core import FAMILIES, SOLVERS, builtin_models
 
 FOLDER = Path(__file__).parents[1] / "example_workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
 CORE = {
     "CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "LatentUpscaleBy",
     "LoadImage", "MarkdownNote", "PreviewImage", "SaveImage", "VAEDecode", "VAEEncode", "VAELoader",
+    "ImageScale", "LossGraphNode",
 }  # fmt: skip
 
 
@@ -24,14 +25,15 @@ def nodes(path: Path, kind: str | None = None) -> list[dict]:
 
 
 def test_there_are_workflows_to_start_from():
-    assert {"boost_a_picture", "sd15_text_to_image"} <= {path.stem for path in WORKFLOWS}
+    assert {"boost_a_picture", "sd15_text_to_image", "train_a_booster"} <= {path.stem for path in WORKFLOWS}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_only_core_nodes_and_ours(path):
     kinds = {n["type"] for n in nodes(path)}
-    assert kinds - CORE <= {"FMBoostModelLoader", "FMBoostUpscale"}
-    assert "FMBoostUpscale" in kinds
+    ours = {kind for kind in kinds if kind.startswith("FMBoost")}
+    assert kinds - CORE == ours
+    assert ours & {"FMBoostUpscale", "FMBoostTrain"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
@@ -42,6 +44,16 @@ def test_widgets_are_in_the_order_of_the_inputs(path):
         assert 0 <= detail <= 1 and 1 <= steps <= 100
         assert seed >= 0 and after in ("fixed", "randomize")
         assert solver in SOLVERS and tile == 0
+    for node in nodes(path, "FMBoostMakePairs"):
+        family, name, crops, seed = node["widgets_values"]
+        assert family in FAMILIES and name and crops >= 1 and seed >= 0
+    for node in nodes(path, "FMBoostTrain"):
+        name, steps, batch, rate, texture, decoder, seed, every, width, depth = node["widgets_values"]
+        assert name and steps >= 10 and batch >= 1 and 0 < rate < 0.01
+        assert 0 <= texture <= 1 and decoder in (True, False) and seed >= 0 and every >= 1
+        assert width % 64 == 0 and depth >= 1
+    for node in nodes(path, "FMBoostSaveModel"):
+        assert len(node["widgets_values"]) == 1
     for node in nodes(path, "FMBoostModelLoader"):
         name, precision = node["widgets_values"]
         assert name in builtin_models() and precision == "auto"
