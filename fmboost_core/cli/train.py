@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -61,12 +61,13 @@ def run(options: argparse.Namespace) -> None:
     if vae is not None and vae.channels != FAMILIES[config.family].channels:
         raise InputError(f"the VAE {vae.name} has {vae.channels} channels, which {config.family} has not")
 
-    initial = None
+    initial = started_from = None
     if options.init:
         booster = load(find_model(options.init), dtype=torch.float32)
         if booster.spec.family != config.family:
             raise InputError(f"{options.init} boosts {booster.spec.family} latents, not {config.family}")
         initial = booster.network
+        started_from = {"model": Path(options.init).stem, "training": booster.spec.training}
     pairs = PairData(options.pairs, config.family)
     trainer = Trainer(config, pairs, options.out, _tiny_decoder(vae), initial, processes)
     validation = _validation(options.val, vae) if processes.first else None
@@ -74,14 +75,14 @@ def run(options: argparse.Namespace) -> None:
     if not trainer.processes.first:
         return
     path = options.out / MODEL_FILE
-    training = {
+    training: dict[str, Any] = {
         "recipe": options.config.name,
         "data": f"{len(pairs)} crops of {pairs.crop} latents",
         "steps": trainer.step,
         "config": config.to_json(),
     }
-    if options.init:
-        training["started_from"] = str(options.init)
+    if started_from:
+        training["started_from"] = started_from
     save(path, trainer.booster(training))
     written = inspect(path)
     say(options, describe(written))

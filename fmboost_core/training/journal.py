@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..safetensors_file import atomic_write
+
 CURVES = "curves.png"
 
 
@@ -26,7 +28,7 @@ class Journal:
         path = self.folder / f"{table}.csv"
         rows = [row for row in read_table(path) if int(row["step"]) < step]
         rows.append({"step": str(step)} | {name: f"{value:.6g}" for name, value in values.items()})
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[-1].keys(), extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
@@ -42,8 +44,6 @@ class Journal:
             return
         matplotlib.use("agg")
         from matplotlib import pyplot as plt
-
-        from ..safetensors_file import atomic_write
 
         tables = {path.stem: read_table(path) for path in sorted(self.folder.glob("*.csv"))}
         columns = [(t, c) for t, rows in tables.items() if rows for c in rows[0] if c != "step"]

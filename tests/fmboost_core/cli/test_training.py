@@ -84,10 +84,10 @@ def test_training_stops_and_goes_on(work, capsys):
 
 def test_fine_tuning_names_what_it_started_from(work, capsys):
     encode(work)
-    save(work / "start.safetensors", small_booster(), dtype=torch.float32)
+    save(work / "start.safetensors", small_booster(training={"steps": 7}), dtype=torch.float32)
     assert train(work, "--init", str(work / "start.safetensors")) == 0
     training = inspect(work / "run" / "model.safetensors").spec.training
-    assert training["started_from"] == str(work / "start.safetensors")
+    assert training["started_from"] == {"model": "start", "training": {"steps": 7}}
     save(work / "flux.safetensors", small_booster("flux"), dtype=torch.float32)
     assert train(work, "--init", str(work / "flux.safetensors")) == 2
     assert "boosts flux latents, not sd15" in capsys.readouterr().err
