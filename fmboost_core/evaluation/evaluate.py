@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..errors import InputError
+from ..errors import FMBoostError, InputError, OutputError
 from ..images import find_images, read_picture
 from ..processes import Processes
 from ..tiling import is_out_of_memory
@@ -97,7 +97,9 @@ class Evaluator:
                 continue
             try:
                 measured[name] = self._measure_picture(records, name, digest)
-            except InputError as error:
+            except OutputError:  # that is about the folder, not about the picture
+                raise
+            except FMBoostError as error:
                 self.left_out[name] = str(error)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
