@@ -32,6 +32,11 @@ class Picture:
     note: str = ""
 
 
+def readable_suffixes() -> set[str]:
+    """Endings of the files that Pillow reads, in lower case, each with its dot."""
+    return {suffix for suffix, format in Image.registered_extensions().items() if format in Image.OPEN}
+
+
 def find_images(folder: str | Path) -> list[Path]:
     """Every file below `folder` whose name says that it is a picture, sorted.
 
@@ -43,7 +48,7 @@ def find_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give one that holds pictures")
-    known = {ext for ext, format in Image.registered_extensions().items() if format in Image.OPEN}
+    known = readable_suffixes()
 
     def is_picture(path: Path) -> bool:
         kind = mimetypes.guess_type(path.name)[0] or ""

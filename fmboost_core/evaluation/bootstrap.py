@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +10,6 @@ from torch import Tensor
 RESAMPLES = 2000
 COSTLY_RESAMPLES = 200  # for statistics that take an eigendecomposition each
 CONFIDENCE = 0.95
-
-Statistic = Callable[[Tensor], Tensor]
-"""Weights of the pictures (R, pictures), rows adding up to 1 → the statistic under each, (R,)."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +51,15 @@ def interval(values: Tensor) -> Interval:
     return Interval(value, resampled[round(tail * last)].item(), resampled[round((1 - tail) * last)].item())
 
 
-def mean_of(values: Tensor) -> Statistic:
-    """The mean over pictures of (pictures,) values."""
+def mean_of(values: Tensor, weights: Tensor) -> Tensor:
+    """The mean over pictures of (pictures,) values under each of R weightings (R, pictures); (R,)."""
     if torch.isfinite(values).all():
-        return lambda weights: weights @ values
+        return weights @ values
     # 0 · ∞ is NaN, but a picture that was not drawn counts nothing.
-    return lambda weights: torch.where(weights > 0, weights * values, 0).sum(-1)
+    return torch.where(weights > 0, weights * values, 0).sum(-1)
 
 
-def ratio_of(numerators: Tensor, denominators: Tensor) -> Statistic:
-    """The ratio of two sums over pictures; 1 where both are 0."""
-
-    def statistic(weights: Tensor) -> Tensor:
-        above, below = weights @ numerators, weights @ denominators
-        return torch.where((above == 0) & (below == 0), 1.0, above / below)
-
-    return statistic
+def ratio_of(numerators: Tensor, denominators: Tensor, weights: Tensor) -> Tensor:
+    """The ratio of two sums over pictures, 1 where both are 0, under each of R weightings; (R,)."""
+    above, below = weights @ numerators, weights @ denominators
+    return torch.where((above == 0) & (below == 0), 1.0, above / below)

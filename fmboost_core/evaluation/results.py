@@ -177,10 +177,10 @@ class _Sample:
         found: dict[str, Tensor] = {}
         for metric in PLAIN:
             if all(metric in values for values in columns):
-                found[metric] = mean_of(_column(columns, metric))(self.weights)
+                found[metric] = mean_of(_column(columns, metric), self.weights)
         for metric in ENERGY:
-            ratio = ratio_of(_column(columns, metric), _column(self.originals, metric))
-            found[metric] = ratio(self.weights)
+            pair = _column(columns, metric), _column(self.originals, metric)
+            found[metric] = ratio_of(*pair, self.weights)
         if self.crop_distance is not None:
             found["frechet"] = self.crop_distance(self._features(method.key, "tiny"))
         if self.inception is not None:

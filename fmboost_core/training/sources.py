@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from ..errors import InputError
-from ..images import find_images, read_picture
+from ..images import find_images, read_picture, readable_suffixes
 
 TAR = ".tar"
 
@@ -83,7 +83,7 @@ def find_pictures(folder: str | Path) -> list[PictureSource]:
 
 
 def _in_tar(folder: Path, path: Path) -> list[PictureSource]:
-    known = {ext for ext, format in Image.registered_extensions().items() if format in Image.OPEN}
+    known = readable_suffixes()
     inside = path.relative_to(folder).as_posix()
     try:
         with tarfile.open(path, "r:") as tar:

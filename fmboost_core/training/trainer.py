@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..booster import Booster
 from ..checkpoint import save
 from ..errors import InputError
-from ..flow import PATHS, augment, sample_training_point
+from ..flow import PATHS, augment, per_item, sample_training_point
 from ..networks import build
 from ..networks.velocity import VelocityNetwork
 from ..precision import PRECISIONS
@@ -158,9 +158,13 @@ class Trainer:
                     self._validate(journal, validation)
                 if time.monotonic() - saved > save_every:
                     self.save()
+                    if journal:  # here, because a picture takes longer than a row
+                        journal.draw()
                     saved = time.monotonic()
         finally:
             self.save()
+            if journal:
+                journal.draw()
         self.processes.wait()
 
     def train_step(self) -> list[float]:
@@ -209,7 +213,7 @@ class Trainer:
             velocity = (error.abs() if config.loss == "l1" else error.square()).mean((1, 2, 3))
             fidelity = texture = torch.zeros_like(velocity)
             if self.decoder_loss is not None:
-                endpoint = point.x + (1 - t)[:, None, None, None] * predicted.float()
+                endpoint = point.x + per_item(1 - t, point.x) * predicted.float()
                 fidelity, texture = self.decoder_loss(endpoint, high, freedom > 0)
         decoded = (1 - freedom) * fidelity + freedom * texture
         loss = ((1 - freedom) * velocity + config.decoder_weight * decoded).mean()
@@ -278,7 +282,6 @@ class Trainer:
         parts = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         log.info("step %d  %s  %.2f steps/s", self.step, parts, rate)
         journal.add("loss", self.step, values | {"steps_per_second": rate})
-        journal.draw()
 
     def _validate(self, journal: Journal, validation: Validation) -> None:
         booster = self.booster()
