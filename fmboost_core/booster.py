@@ -10,26 +10,31 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from . import sizes
+from .compilation import CompiledNetwork
 from .errors import FMBoostError, InputError
 from .families import LatentFamily
 from .flow import augment
+from .free_memory import free_memory
 from .networks.velocity import VelocityNetwork
 from .noise import NoiseSource
 from .solvers import ADAPTIVE, Evaluation, evaluations, solve
 from .spec import BoosterSpec
-from .tiling import TiledNetwork
+from .tiling import BLEND_HALO, SMALLEST_TILE, TiledNetwork
 from .upsampling import PIXEL_MODE, VAE_NEEDED, Codec, Size, size_of, upsample
 
 log = logging.getLogger(__name__)
 
-# What nodes and commands start from: a little texture, at the fewest steps that show it.
-DEFAULT_DETAIL, DEFAULT_STEPS = 0.3, 2
+# What nodes and commands start from, by the curves of quality against cost in docs/benchmark.md.
+DEFAULT_DETAIL, DEFAULT_STEPS = 0.3, 1
 STATE_COPIES = 8  # fp32 tensors of the result's size that a solver keeps
+LARGEST_TILE = 256  # latent pixels; more at once is no faster, and takes more memory
+MEMORY_SHARE = 0.5  # of the free memory, for one evaluation
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,14 @@ class Progress:
         done: evaluations so far.
         total: evaluations in all, or None with an adaptive solver.
         fraction: how much of the work is done, in (0, 1].
-        preview: the expected result so far, (items, C, H, W), scaled as the family's VAE is trained
-            (what ComfyUI's latent previewers take).
+        preview: gives the expected result so far, (items, C, H, W), scaled as the family's VAE is trained
+            (what ComfyUI's latent previewers take). Only made when asked for.
     """
 
     done: int
     total: int | None
     fraction: float
-    preview: Tensor
+    preview: Callable[[], Tensor]
 
 
 ProgressWatcher = Callable[[Progress], None]
@@ -59,13 +64,16 @@ class Booster:
     Args:
         network: takes (x, t, context, sigma, scale); on the device and in the precision to run at.
         spec: latent family, noise range, upsampling and scale range of the network.
+        compiled: use `torch.compile` where the machine can: a slow first boost at each new size, faster ones
+            after it.
     """
 
-    def __init__(self, network: VelocityNetwork, spec: BoosterSpec) -> None:
+    def __init__(self, network: VelocityNetwork, spec: BoosterSpec, *, compiled: bool = False) -> None:
         # The layout that convolutions like best, on CPUs as on tensor cores.
         self.network = network.eval()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec = spec
+        self.forward = CompiledNetwork(network) if compiled else network
 
     @property
     def family(self) -> LatentFamily:
@@ -90,13 +98,31 @@ class Booster:
             tile: as `boost`.
         """
         planes = math.prod(shape) // (shape[1] * shape[-2] * shape[-1])  # items times frames
-        side = tile + 2 * (self.network.receptive_field or tile)
-        area = math.prod(min(s, side) if tile else s for s in size)
-        working = (
-            planes * area * self.network.working_channels * next(self.network.parameters()).element_size()
-        )
-        state = planes * math.prod(size) * shape[1] * 4 * STATE_COPIES
-        return working + state
+        pixels = planes * math.prod(size)
+        if self.network.streams:
+            tile = tile or LARGEST_TILE
+        elif tile:
+            tile += 2 * BLEND_HALO
+        at_once = min(pixels, tile**2) if tile else pixels
+        if self.network.streams and at_once < pixels:
+            at_once += size[1] * (self.network.receptive_field or 0) // 2  # rows kept between bands
+        return at_once * self._bytes_per_pixel() + pixels * shape[1] * 4 * STATE_COPIES
+
+    def _bytes_per_pixel(self) -> int:
+        """What one evaluation works in, for each latent pixel."""
+        return self.network.working_channels * next(self.network.parameters()).element_size()
+
+    def affordable_tile(self, device: torch.device | str) -> int:
+        """The tile that is used where none is asked for: as large as fits, but no larger than is any faster.
+
+        A network that cannot stream gets the whole picture where it fits, as its tiles change the result.
+        """
+        largest = LARGEST_TILE if self.network.streams else 0
+        free = free_memory(device)
+        if free is None:
+            return largest
+        fits = max(SMALLEST_TILE, math.isqrt(round(MEMORY_SHARE * free / self._bytes_per_pixel())))
+        return min(largest or fits, fits)
 
     @torch.inference_mode()
     def boost(
@@ -123,7 +149,8 @@ class Booster:
             steps: solver steps a stage.
             solver: one of `solvers.SOLVERS`.
             seeds: the noise seed of each item, or that of the first, the others counting up.
-            tile: side of a tile in latent pixels, 0 for the whole image at once.
+            tile: side in latent pixels of the square that is worked on at once; 0: `affordable_tile`.
+                Without effect on the result (but with the paper's U-Net, whose tiles are blended).
             codec: the family's VAE, where `needs_vae`.
             watch: called after every network evaluation; what it raises ends the boost.
             device: where to compute, by default where the network is.
@@ -166,7 +193,7 @@ class Booster:
         if not 0 <= detail <= 1:
             raise InputError(f"detail is {detail}: it goes from 0 (faithful) to 1 (most texture)")
         if tile < 0:
-            raise InputError(f"the tile is {tile} latent pixels: give a positive size, or 0 for no tiles")
+            raise InputError(f"the tile is {tile} latent pixels: give a positive size, or 0 to choose it")
         if self.needs_vae and codec is None:
             raise InputError(VAE_NEEDED)
 
@@ -211,7 +238,8 @@ class _Run:
 
     def __call__(self, frames: Tensor, seeds: list[int]) -> Tensor:
         """Boost (B, T, C, h, w) in network space to (B, T, C, H, W)."""
-        network = TiledNetwork(self.booster.network, self.tile)
+        tile = self.tile or self.booster.affordable_tile(frames.device)
+        network = TiledNetwork(self.booster.network, tile, self.booster.forward)
         stages = self.booster._stages(size_of(frames), self.size)
         # An adaptive solver chooses its steps for a whole batch: items go alone, to be independent.
         items = 1 if self.solver in ADAPTIVE else max(1, len(frames))
@@ -243,8 +271,8 @@ class _Run:
         u = upsample(z, size, spec.source_upsampling, codec)
         context = self._context(z, u, size, codec)
         sigma = spec.sigma(self.detail)
-        drawn = noise.draw(count, z.shape[1], *size).flatten(0, 1).to(u) if sigma > 0 else torch.zeros_like(u)
-        x0 = augment(u, drawn, sigma)
+        # Large tensors get no names here: what has none is freed when it has been used.
+        x0 = augment(u, noise.draw(count, z.shape[1], *size).flatten(0, 1).to(u), sigma) if sigma > 0 else u
         scale = math.sqrt(math.prod(size) / math.prod(z.shape[-2:]))
         sigmas, scales = (torch.full((len(z),), value, device=z.device) for value in (sigma, scale))
 
@@ -262,7 +290,7 @@ class _Run:
             inner = evaluation.t if per_stage is None else (evaluation.index + 1) / per_stage
             # An adaptive solver goes back when a step was too long; the bar does not.
             self.fraction = max(self.fraction, begun + share * inner)
-            preview = spec.to_family(evaluation.endpoint)
+            preview = partial(_preview, spec, evaluation)
             self.watch(Progress(self.done, total, self.fraction, preview))
 
         if len(z):
@@ -275,6 +303,10 @@ class _Run:
             return None
         same = mode == self.booster.spec.source_upsampling
         return (u if same else upsample(z, size, mode, codec)).to(self.dtype)
+
+
+def _preview(spec: BoosterSpec, evaluation: Evaluation) -> Tensor:
+    return spec.to_family(evaluation.endpoint)
 
 
 def _item_seeds(seeds: int | Sequence[int], items: int) -> list[int]:

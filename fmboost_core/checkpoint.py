@@ -96,14 +96,16 @@ def inspect(path: str | Path) -> CheckpointInfo:
 
 
 def load(
-    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> Booster:
+    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu",
+    compiled: bool = False,
+) -> Booster:  # fmt: skip
     """Build the booster that a model file describes.
 
     Args:
         path: a file written by `save`.
         dtype: precision to run at; by default that of the file.
         device: where to put the network.
+        compiled: as `Booster`.
 
     Raises:
         CheckpointError: as `inspect`.
@@ -114,7 +116,7 @@ def load(
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False)
     network.to(device=device, dtype=dtype or info.dtype)
-    return Booster(network, info.spec)
+    return Booster(network, info.spec, compiled=compiled)
 
 
 def _inspect(path: Path) -> tuple[CheckpointInfo, VelocityNetwork]:

@@ -61,6 +61,15 @@ class LatentFamily:
 
     def check(self, samples: Tensor) -> None:
         """Raise `InputError` unless `samples` is a finite 4-D or 5-D latent with this family's channels."""
+        self.check_shape(samples)
+        if not torch.isfinite(samples).all():
+            raise InputError(
+                "the latent holds NaN or infinite values: the step before this one overflowed"
+                " (try it at higher precision)"
+            )
+
+    def check_shape(self, samples: Tensor) -> None:
+        """`check` without a look at the values, which a GPU would have to be waited for."""
         if getattr(samples, "is_nested", False):
             raise InputError(
                 "the latent is a nested (video with audio) latent: take the picture part out first"
@@ -79,11 +88,6 @@ class LatentFamily:
             raise InputError(f"the latent holds {samples.dtype} values; floating point is needed")
         if samples.shape[-1] == 0 or samples.shape[-2] == 0 or (samples.ndim == 5 and samples.shape[2] == 0):
             raise InputError(f"the latent is empty ({shape})")
-        if not torch.isfinite(samples).all():
-            raise InputError(
-                "the latent holds NaN or infinite values: the step before this one overflowed"
-                " (try it at higher precision)"
-            )
 
     def explain_channels(self, channels: int) -> str:
         """Why a latent of that many channels does not fit this family, and what to do."""

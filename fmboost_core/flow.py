@@ -114,7 +114,7 @@ def augment(u: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
     if isinstance(sigma, Tensor):
         sigma = per_item(sigma, u)
         return torch.sqrt(1 - sigma**2) * u + sigma * noise
-    return math.sqrt(1 - sigma**2) * u + sigma * noise
+    return torch.add(math.sqrt(1 - sigma**2) * u, noise, alpha=sigma)
 
 
 def cosine_alpha_bar(t: float) -> float:

@@ -16,7 +16,7 @@ from .upsampling import Size, size_of
 
 def latent_size(latent: Mapping[str, Any], booster: Booster) -> Size:
     """Height and width of a LATENT in latent pixels. Raises `InputError` if it cannot be boosted."""
-    booster.family.check(_samples(latent))
+    booster.family.check_shape(_samples(latent))
     return size_of(latent["samples"])
 
 
@@ -41,7 +41,7 @@ def boost_latent(
         InputError: as `Booster.boost`.
     """
     samples = _samples(latent)
-    booster.family.check(samples)
+    booster.family.check_shape(samples)
     seeds = [seed + index for index in _batch_index(latent, len(samples))]
     boosted = dict(latent)
     boosted["samples"] = booster.boost(samples, size, seeds=seeds, **options)

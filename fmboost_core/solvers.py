@@ -44,7 +44,7 @@ Watcher = Callable[[Evaluation], None]
 
 def euler_step(v: VelocityField, x: Tensor, t: float, dt: float) -> Tensor:
     """First order, one evaluation."""
-    return x + dt * v(x, t)
+    return torch.add(x, v(x, t), alpha=dt)
 
 
 def midpoint_step(v: VelocityField, x: Tensor, t: float, dt: float) -> Tensor:

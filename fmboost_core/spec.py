@@ -78,23 +78,18 @@ class BoosterSpec:
 
     def normalise(self, samples: Tensor) -> Tensor:
         """Unscaled latents (B, C, ...) → the network's space."""
-        mean, std = self._channel_statistics(samples)
-        return (self.latent_family.to_model(samples) - mean) / std
+        z = self.latent_family.to_model(samples)
+        z = z - _per_channel(self.mean, z) if self.mean else z
+        return z / _per_channel(self.std, z) if self.std else z
 
     def to_family(self, z: Tensor) -> Tensor:
         """The network's space (B, C, ...) → the family's model space."""
-        mean, std = self._channel_statistics(z)
-        return z * std + mean
+        z = z * _per_channel(self.std, z) if self.std else z
+        return z + _per_channel(self.mean, z) if self.mean else z
 
     def denormalise(self, z: Tensor) -> Tensor:
         """The network's space (B, C, ...) → unscaled latents."""
         return self.latent_family.from_model(self.to_family(z))
-
-    def _channel_statistics(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (1, -1, *[1] * (z.ndim - 2))
-        mean = torch.tensor(self.mean or (0.0,), dtype=z.dtype, device=z.device)
-        std = torch.tensor(self.std or (1.0,), dtype=z.dtype, device=z.device)
-        return mean.reshape(shape), std.reshape(shape)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`."""
@@ -114,6 +109,10 @@ class BoosterSpec:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(f"the model's description is damaged: {error}") from error
+
+
+def _per_channel(values: tuple[float, ...], z: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=z.dtype, device=z.device).reshape(1, -1, *[1] * (z.ndim - 2))
 
 
 def _require(condition: bool, fault: str) -> None:

@@ -1,15 +1,16 @@
-"""Evaluate a network on a large latent by tiles, so that memory does not grow with the picture.
+"""Evaluate a network on a large latent part by part, so that memory does not grow with the picture.
 
-Tiles are cut at every network evaluation, not around the whole integration: the solver's state stays
-whole (it is small), and a tile needs the halo of one evaluation only. For a network with a finite
-receptive field the result equals that of the whole image. For one without (the paper's U-Net) tiles
-can only be blended, and the docs say so.
+The parts are cut at every network evaluation, not around the whole integration: the solver's state stays
+whole (it is small). A network that streams (BoostNet) takes a picture in bands, with the very numbers of the
+whole and no work done twice. One that cannot (the paper's U-Net) is given tiles that overlap and are
+blended, which is close but not the same.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,8 +22,8 @@ from .networks.velocity import VelocityNetwork
 
 log = logging.getLogger(__name__)
 
-SMALLEST_TILE = 16  # latent pixels; below it a tile is nearly all halo
-BLEND_HALO = 16  # latent pixels of overlap where no receptive field is known
+SMALLEST_TILE = 16  # latent pixels
+BLEND_HALO = 16  # latent pixels of overlap on each side of a blended tile
 
 
 class OutOfMemory(FMBoostError, MemoryError):
@@ -30,38 +31,33 @@ class OutOfMemory(FMBoostError, MemoryError):
 
 
 class TiledNetwork:
-    """A network that can be called at any size, whole or by tiles, and survives lack of memory.
+    """A network that can be called at any size, whole or by parts, and survives lack of memory.
 
     Args:
-        network: has `size_multiple` and `receptive_field` (None: unbounded).
-        tile: side of a tile in latent pixels, 0 for the whole image. When memory runs out the tile
-            is halved, the evaluation repeated, and the smaller tile kept.
+        network: has `size_multiple`, and `in_bands` where `streams` is true.
+        tile: side of a square in latent pixels, as many as are worked on at once; 0 for all of them.
+            When memory runs out it is halved, the evaluation repeated, and the smaller one kept.
+        forward: what evaluates whole pictures and tiles in the network's place (compiled, say).
     """
 
-    def __init__(self, network: VelocityNetwork, tile: int = 0) -> None:
+    def __init__(
+        self, network: VelocityNetwork, tile: int = 0, forward: Callable[..., Tensor] | None = None
+    ) -> None:
         self.network = network
         self.tile = tile
-        halo = network.receptive_field
-        self.exact = halo is not None
-        self.halo = _round_up(BLEND_HALO if halo is None else halo, network.size_multiple)
+        self.forward = forward or network
 
     def __call__(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """Velocity at x, shape (B, C, H, W), any H and W; the arguments are those of the network."""
         height, width = x.shape[-2:]
         x, context = self._pad(x), None if context is None else self._pad(context)
-
-        def evaluate(rows: slice, columns: slice) -> Tensor:
-            window = (..., rows, columns)
-            cut = None if context is None else context[window]
-            return self.network(x[window], t, cut, sigma, scale)
-
         while True:
             try:
-                return self._evaluate(evaluate, x)[..., :height, :width]
+                return self._evaluate(x, t, context, sigma, scale)[..., :height, :width]
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self.tile = self._smaller_tile(x.shape[-2:])
+                self.tile = self._smaller_tile(x)
             # Outside the handler: its traceback no longer holds the tensors of the failed attempt.
             log.warning("out of memory: going on with tiles of %d latent pixels", self.tile)
             _free_memory()
@@ -71,31 +67,39 @@ class TiledNetwork:
         bottom, right = (-side % multiple for side in x.shape[-2:])
         return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
-    def _evaluate(self, evaluate: Callable[[slice, slice], Tensor], x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        tile = _round_up(self.tile, self.network.size_multiple)
-        if not tile or (tile >= height and tile >= width):
-            return evaluate(slice(0, height), slice(0, width))
-        out = torch.zeros_like(x)
-        weight = x.new_zeros(height, width)
-        for rows in _spans(height, tile):
-            for columns in _spans(width, tile):
-                outer_rows = _grown(rows, self.halo, height)
-                outer_columns = _grown(columns, self.halo, width)
-                v = evaluate(outer_rows, outer_columns)
-                if self.exact:
-                    core = v[..., _within(rows, outer_rows), _within(columns, outer_columns)]
-                    out[..., rows, columns] = core
-                else:
-                    ramp = _rise(outer_rows, self.halo, height)[:, None] * _rise(
-                        outer_columns, self.halo, width
-                    )
-                    out[..., outer_rows, outer_columns] += v * ramp.to(v)
-                    weight[outer_rows, outer_columns] += ramp.to(v)
-        return out if self.exact else out / weight
+    def _evaluate(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
+        at_once = self.tile**2 // (x.shape[-2] * x.shape[-1])  # whole pictures
+        if not self.tile or at_once >= len(x):
+            return self.forward(x, t, context, sigma, scale)
+        evaluate = self.forward if at_once else self._in_bands if self.network.streams else self._blended
+        step = max(1, at_once)
+        parts = []
+        for start in range(0, len(x), step):
+            items = slice(start, start + step)
+            cut = None if context is None else context[items]
+            parts.append(evaluate(x[items], t[items], cut, sigma[items], scale[items]))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def _smaller_tile(self, size: torch.Size) -> int:
-        half = min(self.tile or max(size), max(size)) // 2
+    def _in_bands(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
+        rows = _round_up(max(1, self.tile**2 // x.shape[-1]), self.network.size_multiple)
+        return self.network.in_bands(x, t, context, sigma, scale, rows)
+
+    def _blended(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        tile, halo = (_round_up(side, self.network.size_multiple) for side in (self.tile, BLEND_HALO))
+        out, weight = torch.zeros_like(x), x.new_zeros(height, width)
+        for rows in _spans(height, tile, halo):
+            for columns in _spans(width, tile, halo):
+                window = (..., rows, columns)
+                v = self.forward(x[window], t, None if context is None else context[window], sigma, scale)
+                ramp = _rise(rows, halo, height)[:, None] * _rise(columns, halo, width)
+                out[window] += v * ramp.to(v)
+                weight[rows, columns] += ramp.to(v)
+        return out / weight
+
+    def _smaller_tile(self, x: Tensor) -> int:
+        everything = math.ceil(math.sqrt(x.numel() / x.shape[1]))
+        half = min(self.tile or everything, everything) // 2
         if half < SMALLEST_TILE:
             raise OutOfMemory(
                 f"out of memory even with tiles of {SMALLEST_TILE} latent pixels: close other programs,"
@@ -108,16 +112,9 @@ def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def _spans(length: int, tile: int) -> list[slice]:
-    return [slice(start, min(start + tile, length)) for start in range(0, length, tile)]
-
-
-def _grown(span: slice, halo: int, length: int) -> slice:
-    return slice(max(0, span.start - halo), min(length, span.stop + halo))
-
-
-def _within(span: slice, outer: slice) -> slice:
-    return slice(span.start - outer.start, span.stop - outer.start)
+def _spans(length: int, tile: int, halo: int) -> list[slice]:
+    """Tiles along one side, each grown by the halo where the picture goes on."""
+    return [slice(max(0, start - halo), min(start + tile + halo, length)) for start in range(0, length, tile)]
 
 
 def _rise(span: slice, halo: int, length: int) -> Tensor:

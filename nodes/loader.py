@@ -44,6 +44,13 @@ class FMBoostModelLoader(io.ComfyNode):
                     " machine runs well.",
                     extra_dict={"advanced": True},
                 ),
+                io.Boolean.Input(
+                    "compile",
+                    default=False,
+                    tooltip="Compile the network with torch.compile where this machine can: the first picture"
+                    " of each size takes longer, the next ones are faster. The result is the same.",
+                    extra_dict={"advanced": True},
+                ),
             ],
             outputs=[
                 FMBoostModel.Output(display_name="FMBOOST_MODEL", tooltip="For FMBoost Upscale Latent.")
@@ -52,13 +59,15 @@ class FMBoostModelLoader(io.ComfyNode):
         return with_aliases(schema, "fmboost", "latent upscale model", "load upscale model", "hires fix")
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, precision: str) -> tuple[int, int]:
+    def fingerprint_inputs(cls, model_name: str, precision: str, compile: bool = False) -> tuple[int, int]:
         """Changes when the file is replaced, so that ComfyUI loads it again."""
         status = model_path(model_name).stat()
         return status.st_mtime_ns, status.st_size
 
     @classmethod
-    def execute(cls, model_name: str, precision: str) -> io.NodeOutput:
+    def execute(cls, model_name: str, precision: str, compile: bool = False) -> io.NodeOutput:
         device = model_management.get_torch_device()
         dtype = PRECISIONS[automatic_precision(device) if precision == AUTO else precision]
-        return io.NodeOutput(ManagedBooster.manage(load(model_path(model_name), dtype=dtype)))
+        return io.NodeOutput(
+            ManagedBooster.manage(load(model_path(model_name), dtype=dtype, compiled=compile))
+        )

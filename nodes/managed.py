@@ -95,7 +95,7 @@ def progress_watcher(model: ManagedBooster) -> Callable[[Progress], None]:
         if total is None:
             done, total = round(progress.fraction * FRACTION_STEPS), FRACTION_STEPS
         bar = bar or ProgressBar(total)
-        preview = previewer and previewer.decode_latent_to_preview_image("JPEG", _small(progress.preview))
+        preview = previewer and previewer.decode_latent_to_preview_image("JPEG", _small(progress.preview()))
         bar.update_absolute(done, total, preview)
 
     return watch

@@ -62,8 +62,8 @@ class FMBoostUpscale(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps", default=DEFAULT_STEPS, min=1, max=100,
-                    tooltip="Steps from the small to the large latent. 1 is enough at detail 0;"
-                    " 2 to 4 bring out the texture at higher detail.",
+                    tooltip="Steps from the small to the large latent. 1 suits most pictures;"
+                    " 2 to 4 bring out more texture at high detail, at as many times the cost.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**64 - 1, control_after_generate=True,
@@ -77,8 +77,8 @@ class FMBoostUpscale(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "tile_size", default=0, min=0, max=LARGEST_SIDE, step=64, extra_dict={"advanced": True},
-                    tooltip="Work in tiles of this many pixels to save memory; the result is the same."
-                    " 0: the whole picture, in tiles only if memory runs out.",
+                    tooltip="Work on no more at once than a square of this many pixels, to save memory; the"
+                    " result is the same. 0: chosen by the free memory.",
                 ),
                 io.Vae.Input(
                     "vae", optional=True,

@@ -2,19 +2,22 @@
 
 It works on the low-resolution grid (pixel-unshuffled by 2, so four times fewer operations than on
 the output grid), normalises each pixel over its channels alone and has no attention: its output at
-a pixel depends on a known neighbourhood and nothing else. A tile with that much overlap therefore
-gives the very numbers of the whole image.
+a pixel depends on a known neighbourhood and nothing else. Fed band by band it therefore gives the very
+numbers of the whole image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .bands import ROWS, ConvolutionInBands, Delay
 from .embedding import sinusoidal
 from .velocity import VelocityNetwork, zeroed
 
@@ -71,6 +74,19 @@ class _Block(nn.Module):
         return x + self.conv2(F.silu(self.conv1(h)))
 
 
+class _BlockInBands:
+    """A block over one picture, band by band."""
+
+    def __init__(self, block: _Block, gain: Tensor, shift: Tensor) -> None:
+        self.conv1, self.conv2 = ConvolutionInBands(block.conv1), ConvolutionInBands(block.conv2)
+        self.gain, self.shift, self.skip = gain, shift, Delay()
+
+    def __call__(self, rows: Tensor, last: bool) -> Tensor:
+        h = torch.addcmul(self.shift, _pixel_norm(rows), self.gain)
+        change = self.conv2(F.silu(self.conv1(h, last)), last)
+        return self.skip(rows, change.shape[ROWS]) + change
+
+
 class BoostNet(VelocityNetwork):
     """Velocity field on the low-resolution grid, conditioned on t, σ and scale."""
 
@@ -78,6 +94,7 @@ class BoostNet(VelocityNetwork):
         super().__init__()
         self.config = config
         self.size_multiple = CELL
+        self.streams = True
         # 3×3 convolutions: stem, two in each block, head; each reaches one cell further.
         self.receptive_field = CELL * (2 * config.depth + 2)
         self.working_channels = WORKING_TENSORS * config.width // CELL**2
@@ -93,15 +110,42 @@ class BoostNet(VelocityNetwork):
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """See `VelocityNetwork`; H and W must be even, scale in [1, 2], and a context is needed."""
+        h = self.stem(self._cells(x, context))
+        for block, (gain, shift) in zip(self.blocks, self._modulation(t, sigma, scale), strict=True):
+            h = block(h, gain, shift)
+        return F.pixel_shuffle(self.head(_pixel_norm(h)), CELL)
+
+    def in_bands(
+        self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor, rows: int
+    ) -> Tensor:
+        """See `VelocityNetwork`; `rows` must be even."""
+        modulation = self._modulation(t, sigma, scale)
+        stem, head = ConvolutionInBands(self.stem), ConvolutionInBands(self.head)
+        pairs = zip(cast(Iterable[_Block], self.blocks), modulation, strict=True)
+        blocks = [_BlockInBands(block, *conditions) for block, conditions in pairs]
+        out, done = torch.empty_like(x), 0
+        for start in range(0, x.shape[ROWS], rows):
+            band, last = slice(start, start + rows), start + rows >= x.shape[ROWS]
+            h = stem(self._cells(x[:, :, band], None if context is None else context[:, :, band]), last)
+            for block in blocks:
+                h = block(h, last)
+            v = F.pixel_shuffle(head(_pixel_norm(h), last), CELL)
+            out[:, :, done : done + v.shape[ROWS]] = v
+            done += v.shape[ROWS]
+        return out
+
+    def _cells(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """What the network sees, on the low-resolution grid."""
         if context is None:
             raise InputError("BoostNet needs the upsampled latent as context")
         cells = F.pixel_unshuffle(torch.cat([x, context], dim=1), CELL)
-        h = self.stem(cells.contiguous(memory_format=torch.channels_last))
+        return cells.contiguous(memory_format=torch.channels_last)
+
+    def _modulation(self, t: Tensor, sigma: Tensor, scale: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Each block's gain and shift, (B, width, 1, 1)."""
         conditions = torch.stack([t.float(), sigma.float(), scale.float().log2()])
         embedded = [sinusoidal(c * CONDITION_RESOLUTION, CONDITION_DIM) for c in conditions]
-        modulation = self.condition(torch.cat(embedded, dim=-1).to(h.dtype))
+        modulation = self.condition(torch.cat(embedded, dim=-1).to(self.stem.weight.dtype))
         modulation = modulation.unflatten(1, (self.config.depth, 2, -1, 1, 1))
-        for i, block in enumerate(self.blocks):
-            gain, shift = modulation[:, i, 0], modulation[:, i, 1]
-            h = block(h, 1 + gain, shift)
-        return F.pixel_shuffle(self.head(_pixel_norm(h)), CELL)
+        gains, shifts = 1 + modulation[:, :, 0], modulation[:, :, 1]
+        return list(zip(gains.unbind(1), shifts.unbind(1), strict=True))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+Layer = TypeVar("Layer", bound=nn.Module)
 
-def zeroed(layer: nn.Module) -> nn.Module:
+
+def zeroed(layer: Layer) -> Layer:
     """The layer with all parameters zero: what ends in it contributes nothing until trained."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -22,12 +24,14 @@ class VelocityNetwork(nn.Module):
         size_multiple: height and width of the input must be multiples of it.
         receptive_field: how many pixels of input around an output pixel it depends on; None: all.
         working_channels: channels at the input's resolution that its evaluation keeps in memory.
+        streams: whether it has `in_bands`.
     """
 
     config: Any
     size_multiple: int
     receptive_field: int | None
     working_channels: int
+    streams: bool = False
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """Velocity at x.
@@ -42,4 +46,10 @@ class VelocityNetwork(nn.Module):
         Returns:
             Shape (B, C, H, W).
         """
+        raise NotImplementedError
+
+    def in_bands(
+        self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor, rows: int
+    ) -> Tensor:
+        """As `forward`, in memory that follows a band of the picture, `rows` high, not the picture."""
         raise NotImplementedError

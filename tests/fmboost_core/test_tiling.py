@@ -7,6 +7,7 @@ from torch import nn
 
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from fmboost_core.networks.unet import UNet, UNetConfig
+from fmboost_core.peak_memory import PeakMemory
 from fmboost_core.tiling import SMALLEST_TILE, OutOfMemory, TiledNetwork, is_out_of_memory
 
 
@@ -31,12 +32,21 @@ def test_tiles_give_the_numbers_of_the_whole(boostnet, size, tile):
     torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
 
 
-def test_a_halo_smaller_than_the_receptive_field_would_not_do(boostnet):
-    """The receptive field is no larger than need be, or this test and the last could not both hold."""
-    tiled = TiledNetwork(boostnet, 16)
-    tiled.halo -= boostnet.size_multiple
-    whole = TiledNetwork(boostnet)(*arguments(64, 64))
-    assert (tiled(*arguments(64, 64)) - whole).abs().max() > 1e-4
+@pytest.mark.parametrize("tile", [16, 53, 90])
+def test_a_batch_is_worked_off_item_by_item_before_it_is_cut(boostnet, tile):
+    batch = arguments(40, 60, items=3)
+    torch.testing.assert_close(TiledNetwork(boostnet, tile)(*batch), boostnet(*batch), atol=1e-4, rtol=0)
+
+
+def test_memory_follows_the_tile_and_not_the_picture(boostnet):
+    def peak(height: int, tile: int) -> int:
+        x, *rest = arguments(height, 64)
+        with torch.inference_mode(), PeakMemory() as memory:
+            TiledNetwork(boostnet, tile)(x, *rest)
+        return memory.peak - x.nbytes  # the result itself grows
+
+    assert peak(512, 64) < 1.1 * peak(128, 64)
+    assert peak(512, 0) > 3.5 * peak(128, 0)
 
 
 @pytest.mark.parametrize("factor", [1.5, 2, 4])
@@ -59,7 +69,7 @@ def test_a_global_network_is_blended_without_gaps():
 class _Scarce(nn.Module):
     """A network in a machine that runs out of memory above a number of pixels."""
 
-    size_multiple, receptive_field = 2, 2
+    size_multiple, streams = 2, True
 
     def __init__(self, pixels: int) -> None:
         super().__init__()
@@ -69,6 +79,10 @@ class _Scarce(nn.Module):
         if x.shape[-1] * x.shape[-2] > self.pixels:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return 2 * x
+
+    def in_bands(self, x, t, context, sigma, scale, rows):
+        bands = [self(band, t, None, sigma, scale) for band in x.split(rows, dim=2)]
+        return torch.cat(bands, 2)
 
 
 def test_out_of_memory_halves_the_tile_and_goes_on(caplog):

@@ -1,0 +1,33 @@
+import pytest
+import torch
+from helpers import lively
+
+from fmboost_core.networks.bands import ConvolutionInBands, Delay
+from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
+
+
+@pytest.mark.parametrize("bands", [[12], [1] * 12, [2, 10], [11, 1], [5, 4, 3]])
+def test_a_convolution_in_bands_is_that_of_the_whole(bands):
+    layer = torch.nn.Conv2d(3, 5, 3, padding=1)
+    x = torch.randn(2, 3, 12, 7)
+    fed = ConvolutionInBands(layer)
+    parts = [fed(rows, i == len(bands) - 1) for i, rows in enumerate(x.split(bands, 2))]
+    assert parts[0].shape[2] == bands[0] - (len(bands) > 1)  # what it cannot know yet it does not say
+    torch.testing.assert_close(torch.cat(parts, 2), layer(x))
+
+
+def test_a_delay_gives_rows_out_in_their_order():
+    delay, x = Delay(), torch.arange(6.0).reshape(1, 1, 6, 1)
+    out = [delay(x[:, :, :2], 0), delay(x[:, :, 2:5], 3), delay(x[:, :, 5:], 3)]
+    assert torch.equal(torch.cat(out, 2), x)
+
+
+@pytest.mark.parametrize("rows", [2, 6, 20, 38, 40])
+def test_a_network_in_bands_is_the_whole_network(rows):
+    network = lively(BoostNet(BoostNetConfig(4, width=64, depth=3)))
+    x, context = torch.randn(2, 2, 4, 40, 22)
+    t, sigma, scale = torch.tensor([0.1, 0.9]), torch.tensor([0.0, 0.5]), torch.tensor([2.0, 1.3])
+    with torch.inference_mode():
+        whole = network(x, t, context, sigma, scale)
+        banded = network.in_bands(x, t, context, sigma, scale, rows)
+    torch.testing.assert_close(banded, whole, atol=1e-5, rtol=0)
