@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import FMBoostError, InputError, OutputError
-from . import convert, encode, evaluate, info, train, upscale
+from . import bench, convert, encode, evaluate, info, train, upscale
 
 DONE, FAILED, MISUSED = 0, 1, 2
 
@@ -51,6 +51,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"fmboost {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in (upscale, info, convert, encode, train, evaluate):
+    for command in (upscale, info, convert, encode, train, evaluate, bench):
         command.add(commands)
     return top

@@ -24,6 +24,8 @@ from .info import describe
 if TYPE_CHECKING:
     from ..training.validation import Validation
 
+log = logging.getLogger(__name__)
+
 MODEL_FILE = "model.safetensors"
 
 
@@ -41,7 +43,7 @@ def add(commands) -> None:
     option("--vae", type=Path, metavar="FILE", help="the family's tiny VAE, for its decoder's loss and --val")
     option("--val", type=Path, metavar="DIR", help="pictures to measure the model on; needs --vae")
     option("--val-every", type=int, default=500, metavar="N", help="steps between validations (default 500)")
-    option("--init", metavar="MODEL", help="start from this model's weights: fine-tune")
+    option("--init", metavar="MODEL", help="start from this model's weights; of another family, too")
     option("--until", type=int, metavar="STEP", help="stop at this step, on the recipe's schedule")
     option("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps, …")
     option("--json", action="store_true", help="print what was written as JSON")
@@ -65,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     if options.init:
         booster = load(find_model(options.init), dtype=torch.float32)
         if booster.spec.family != config.family:
-            raise InputError(f"{options.init} boosts {booster.spec.family} latents, not {config.family}")
+            log.info("starting from weights of another family, %s", booster.spec.family)
         initial = booster.network
         started_from = {"model": Path(options.init).stem, "training": booster.spec.training}
     pairs = PairData(options.pairs, config.family)

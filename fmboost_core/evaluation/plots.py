@@ -17,12 +17,13 @@ from .table import boosts
 
 SHOWN = ("psnr", "haarpsi", "frechet", "energy_0")
 REFERENCES = ("latent-bicubic", "vae-bicubic", "pixel-bicubic", "ceiling")
+COST_PLOT = "Quality against cost"
 WIDTH, HEIGHT = 12.0, 3.2  # inches
 
 
 def plots(evaluation: Evaluation) -> dict[str, str]:
     """Title → SVG of the plots for which there are enough settings."""
-    found = {"Quality against cost": _cost_plot(evaluation)}
+    found = {COST_PLOT: _cost_plot(evaluation)}
     ours = boosts(evaluation)
     for along, across in (("steps", "detail"), ("detail", "steps")):
         if len({getattr(row, along) for row in ours}) > 1:

@@ -17,12 +17,12 @@ from .bootstrap import COSTLY_RESAMPLES, RESAMPLES
 from .frechet import CROP, GRID
 from .metrics import BLOCK, SMALLEST_SIDE
 from .panels import Panel
-from .plots import plots
+from .plots import COST_PLOT, plots
 from .results import Evaluation
 
 
 def write_report(evaluation: Evaluation, panels: list[Panel], out: str | Path) -> dict[str, Path]:
-    """Write `results.json`, `report.html` and `benchmark.md` into a folder, each whole or not at all.
+    """Write `results.json`, `report.html`, `benchmark.md` and its curve into a folder, each whole or not at all.
 
     Returns:
         What each file is → where it lies.
@@ -38,6 +38,7 @@ def write_report(evaluation: Evaluation, panels: list[Panel], out: str | Path) -
         "results": ("results.json", json.dumps(evaluation.to_json(), indent=2) + "\n"),
         "report": ("report.html", _render("report.html.j2", facts)),
         "benchmark": ("benchmark.md", _render("benchmark.md.j2", facts)),
+        "curve": ("quality_cost.svg", drawn[COST_PLOT]),
     }
     paths = {what: Path(out) / name for what, (name, _) in texts.items()}
     for what, (_, text) in texts.items():

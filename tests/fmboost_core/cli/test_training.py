@@ -90,7 +90,18 @@ def test_fine_tuning_names_what_it_started_from(work, capsys):
     assert training["started_from"] == {"model": "start", "training": {"steps": 7}}
     save(work / "flux.safetensors", small_booster("flux"), dtype=torch.float32)
     assert train(work, "--init", str(work / "flux.safetensors")) == 2
-    assert "boosts flux latents, not sd15" in capsys.readouterr().err
+    assert "of a network of another shape" in capsys.readouterr().err
+
+
+def test_weights_of_another_family_are_a_start_too(work):
+    encode(work)
+    other = small_booster("sdxl")
+    save(work / "sdxl.safetensors", other, dtype=torch.float32)
+    assert train(work, "--until", "1", "--init", str(work / "sdxl.safetensors")) == 0
+    state = torch.load(work / "run" / "state.pt", weights_only=True)["network"]
+    # One step at a small rate has not taken them far.
+    torch.testing.assert_close(state, other.network.state_dict(), atol=0.01, rtol=0)
+    assert inspect(work / "run" / "model.safetensors").spec.family == "sd15"
 
 
 @pytest.mark.parametrize(
