@@ -3,7 +3,8 @@
     python -m scripts.make_before_after PICTURE WEIGHTS OUT.jpg LEFT TOP [SIDE] [DETAIL:STEPS ...]
 
 The picture is halved in pixels and encoded by the family's tiny VAE (found in WEIGHTS); LEFT, TOP and SIDE
-choose the crop of the enlarged picture, in pixels.
+choose the crop of the enlarged picture, in pixels. With `only` among the settings, core's panel and the
+original's are left out.
 """
 
 import sys
@@ -19,6 +20,7 @@ from fmboost_core.images import to_image, to_tensor
 from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 
 PANEL = 480  # pixels
+ONLY = "only"
 
 
 def main(
@@ -46,13 +48,13 @@ def main(
         panels = [
             panel(F.interpolate(low, size=high.shape[-2:], mode="bicubic"), "core: bicubic latent upscale")
         ]
-        for setting in settings or ("0:1", "0.3:2"):
+        for setting in [s for s in settings if s != ONLY] or ("0:1", "0.3:1"):
             detail, steps = setting.split(":")
             boosted = booster.boost(
                 family.from_model(low), tuple(high.shape[-2:]), detail=float(detail), steps=int(steps)
             )
             panels.append(panel(family.to_model(boosted), f"FMBoost, detail {detail}"))
-        panels.append(panel(high, "original, through the same VAE"))
+        panels = panels[1:] if ONLY in settings else [*panels, panel(high, "original, same VAE")]
     sheet = Image.new("RGB", (PANEL * len(panels), PANEL))
     for i, crop in enumerate(panels):
         sheet.paste(crop, (i * PANEL, 0))
