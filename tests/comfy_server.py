@@ -54,16 +54,19 @@ class ComfyServer:
         folder: the ComfyUI.
         base: an empty folder for its input, output, models and custom nodes.
         pack_name: the folder name under which the pack is installed.
+        pack: the folder of the pack.
     """
 
-    def __init__(self, folder: Path, base: Path, pack_name: str = "any name at all") -> None:
+    def __init__(
+        self, folder: Path, base: Path, pack_name: str = "any name at all", pack: Path = PACK
+    ) -> None:
         self.folder, self.base = folder, base
         for name in ("custom_nodes", "input", "output", "models/vae_approx", "models/fmboost"):
             (base / name).mkdir(parents=True)
         try:
-            (base / "custom_nodes" / pack_name).symlink_to(PACK, target_is_directory=True)
+            (base / "custom_nodes" / pack_name).symlink_to(pack, target_is_directory=True)
         except OSError:  # Windows, where links need a privilege
-            shutil.copytree(PACK, base / "custom_nodes" / pack_name, ignore=shutil.ignore_patterns(".*"))
+            shutil.copytree(pack, base / "custom_nodes" / pack_name, ignore=shutil.ignore_patterns(".*"))
         for weights in (folder / "models" / "vae_approx").glob("tae*.safetensors"):
             shutil.copy(weights, base / "models" / "vae_approx")
         with socket.socket() as probe:

@@ -15,7 +15,7 @@ WORKFLOWS = sorted(FOLDER.glob("*.json"))
 CORE = {
     "CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "LatentUpscaleBy",
     "LoadImage", "MarkdownNote", "PreviewImage", "SaveImage", "VAEDecode", "VAEEncode", "VAELoader",
-    "ImageScale", "LossGraphNode",
+    "ImageScale", "LossGraphNode", "LoraLoaderModelOnly", "ModelSamplingDiscrete", "VAEDecodeTiled",
 }  # fmt: skip
 
 
@@ -25,7 +25,10 @@ def nodes(path: Path, kind: str | None = None) -> list[dict]:
 
 
 def test_there_are_workflows_to_start_from():
-    assert {"boost_a_picture", "sd15_text_to_image", "train_a_booster"} <= {path.stem for path in WORKFLOWS}
+    assert {
+        "boost_a_picture", "boost_then_refine", "cascade_to_2k_and_4k", "lcm_sd15_4_steps",
+        "sd15_text_to_image", "train_a_booster",
+    } <= {path.stem for path in WORKFLOWS}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
@@ -55,18 +58,38 @@ def test_widgets_are_in_the_order_of_the_inputs(path):
     for node in nodes(path, "FMBoostSaveModel"):
         assert len(node["widgets_values"]) == 1
     for node in nodes(path, "FMBoostModelLoader"):
-        name, precision = node["widgets_values"]
-        assert name in builtin_models() and precision == "auto"
+        name, precision, compiled = node["widgets_values"]
+        assert name in builtin_models() and precision == "auto" and compiled is False
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_values_in_order_and_by_name_agree(path):
+    for node in nodes(path):
+        assert list(node.get("widgets_values_named", {}).values()) == node.get("widgets_values", [])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_nodes_do_not_overlap(path):
+    title = 30
+    boxes = [(x, y - title, x + w, y + h) for x, y, w, h in ((*n["pos"], *n["size"]) for n in nodes(path))]
+    for i, a in enumerate(boxes):
+        for b in boxes[:i]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_every_workflow_has_a_preview_picture(path):
-    assert min(Image.open(path.with_suffix(".jpg")).size) >= 200
+    preview = path.with_suffix(".jpg")
+    width, height = Image.open(preview).size
+    assert width >= 400 and height >= 200 and preview.stat().st_size <= 120_000
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
-def test_checkpoints_can_be_downloaded(path):
-    for node in nodes(path, "CheckpointLoaderSimple"):
-        (model,) = node["properties"]["models"]
-        assert model["name"] == node["widgets_values"][0] == model["url"].rsplit("/", 1)[-1]
-        assert model["directory"] == "checkpoints"
+def test_models_can_be_downloaded(path):
+    folders = {"CheckpointLoaderSimple": "checkpoints", "LoraLoaderModelOnly": "loras"}
+    for node in nodes(path):
+        if node["type"] in folders:
+            (model,) = node["properties"]["models"]
+            assert model["name"] == node["widgets_values"][0] == model["url"].rsplit("/", 1)[-1]
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["directory"] == folders[node["type"]]
