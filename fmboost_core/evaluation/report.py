@@ -22,7 +22,7 @@ from .results import Evaluation
 
 
 def write_report(evaluation: Evaluation, panels: list[Panel], out: str | Path) -> dict[str, Path]:
-    """Write `results.json`, `report.html`, `benchmark.md` and its curve into a folder, each whole or not at all.
+    """Write `results.json`, `report.html`, and `benchmark.md` with its curve, each whole or not at all.
 
     Returns:
         What each file is → where it lies.
