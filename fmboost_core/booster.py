@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # What nodes and commands start from, by the curves of quality against cost in docs/benchmark.md.
 DEFAULT_DETAIL, DEFAULT_STEPS = 0.3, 1
 STATE_COPIES = 8  # fp32 tensors of the result's size that a solver keeps
-LARGEST_TILE = 256  # latent pixels; more at once is no faster, and takes more memory
+LARGEST_TILE = 176  # latent pixels; more at once is hardly faster, and takes more memory
 MEMORY_SHARE = 0.5  # of the free memory, for one evaluation
 
 

@@ -29,9 +29,10 @@ class ConvolutionInBands:
         """The output rows (B, C', ≥0, W) that the next input rows (B, C, ≥0, W) complete."""
         layer = self.convolution
         border = rows.new_zeros(*rows.shape[:ROWS], 1, rows.shape[-1])
+        border = border.contiguous(memory_format=torch.channels_last)
         parts = [border if self.seen is None else self.seen, rows, *([border] if last else [])]
         known = torch.cat(parts, ROWS).contiguous(memory_format=torch.channels_last)
-        self.seen = known[:, :, -2:]
+        self.seen = known[:, :, -2:].clone()  # a view would keep the whole band
         if known.shape[ROWS] < 3:
             return rows.new_empty(len(rows), layer.out_channels, 0, rows.shape[-1])
         return F.conv2d(known, layer.weight, layer.bias, padding=(0, 1))
@@ -46,5 +47,5 @@ class Delay:
     def __call__(self, rows: Tensor, count: int) -> Tensor:
         """Take in rows, give out the first `count` that wait."""
         waiting = rows if self.waiting is None else torch.cat([self.waiting, rows], ROWS)
-        self.waiting = waiting[:, :, count:]
+        self.waiting = waiting[:, :, count:].clone()
         return waiting[:, :, :count]

@@ -82,9 +82,10 @@ class _BlockInBands:
         self.gain, self.shift, self.skip = gain, shift, Delay()
 
     def __call__(self, rows: Tensor, last: bool) -> Tensor:
-        h = torch.addcmul(self.shift, _pixel_norm(rows), self.gain)
-        change = self.conv2(F.silu(self.conv1(h, last)), last)
-        return self.skip(rows, change.shape[ROWS]) + change
+        # In place where it can be: bands are for saving memory, and nothing is trained in them.
+        h = self.conv1(_pixel_norm(rows).mul_(self.gain).add_(self.shift), last)
+        change = self.conv2(F.silu(h, inplace=True), last)
+        return change.add_(self.skip(rows, change.shape[ROWS]))
 
 
 class BoostNet(VelocityNetwork):
