@@ -47,6 +47,7 @@ class FMBoostModelLoader(io.ComfyNode):
                 io.Boolean.Input(
                     "compile",
                     default=False,
+                    optional=True,
                     tooltip="Compile the network with torch.compile where this machine can: the first picture"
                     " of each size takes longer, the next ones are faster. The result is the same.",
                     extra_dict={"advanced": True},

@@ -169,6 +169,19 @@ def test_a_replaced_model_file_is_loaded_again(server):
         path.write_bytes(kept)
 
 
+def test_an_unchanged_graph_costs_nothing(server):
+    prompt = boost(seed=123)
+    server.run(prompt)
+    messages = dict(server.run(prompt)["status"]["messages"])
+    assert {"load", "latent", "boost"} <= set(messages["execution_cached"]["nodes"])
+
+
+def test_a_compiled_model_gives_the_same(server):
+    plain, prompt = result(server, boost(seed=31)), boost(seed=31)
+    prompt["load"]["inputs"]["compile"] = True
+    torch.testing.assert_close(result(server, prompt), plain, atol=1e-3, rtol=0)
+
+
 def test_a_latent_of_the_other_family_is_warned_of(server):
     sdxl = load_file(DATA / "family_latents.safetensors")["sdxl"][:1].float()
     write_latent(server.base / "input" / "sdxl.latent", LatentFile(sdxl))
