@@ -21,3 +21,8 @@ def fastest_precision(device: torch.device | str) -> str:
         has_matrix_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         return "bf16" if has_matrix_units() else "fp32"
     return "fp16"
+
+
+def training_precision(device: torch.device | str) -> str:
+    """The fastest precision to train in: bf16 or fp32, as fp16 would need its gradients scaled."""
+    return "bf16" if fastest_precision(device) == "bf16" else "fp32"

@@ -93,7 +93,6 @@ class FMBoostTrain(io.ComfyNode):
         model: ManagedBooster | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         device = model_management.get_torch_device()
-        bf16 = model_management.is_device_cpu(device) or model_management.should_use_bf16(device)
         if not pairs.path.is_dir():
             raise InputError(
                 f"the pairs in {pairs.path} were taken away: change the seed of FMBoost Make Pairs, and they"
@@ -104,7 +103,7 @@ class FMBoostTrain(io.ComfyNode):
             pairs.family, shape={"width": width, "depth": depth}, steps=steps, batch=batch,
             window=min(32, data.crop), learning_rate=learning_rate, warmup=max(1, steps // 20),
             texture=texture, decoder_weight=1.0 if decoder_loss else 0.0, seed=seed,
-            precision="bf16" if bf16 else "fp32",
+            precision="bf16" if automatic_precision(device) == "bf16" else "fp32",
         )  # fmt: skip
         if model is not None:
             sigma_range = model.booster.spec.sigma_range

@@ -15,7 +15,8 @@ from ..networks import NETWORKS
 from ..upsampling import LATENT_MODES
 
 LOSSES = ("l2", "l1")
-TRAINING_PRECISIONS = ("bf16", "fp32")  # fp16 would need its gradients scaled
+AUTO = "auto"
+TRAINING_PRECISIONS = (AUTO, "bf16", "fp32")  # fp16 would need its gradients scaled
 DECODER_STAGES = 4  # three resolutions of features, and the pixels
 
 
@@ -45,7 +46,7 @@ class TrainConfig:
         decoder_stages: how many of the decoder's stages it compares, 1 to 4, the fourth being pixels.
         texture: at the highest σ, how much of the fidelity is given up for the right amount of texture,
             0 to 1; in proportion to σ below.
-        precision: of the forward and backward pass.
+        precision: of the forward and backward pass; `auto` is bf16 where the device has it, else fp32.
         seed: of everything random.
     """
 
@@ -70,7 +71,7 @@ class TrainConfig:
     decoder_weight: float = 1.0
     decoder_stages: int = 4
     texture: float = 0.0
-    precision: str = "bf16"
+    precision: str = AUTO
     seed: int = 0
 
     def __post_init__(self) -> None:

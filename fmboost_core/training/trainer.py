@@ -26,13 +26,13 @@ from ..errors import InputError
 from ..flow import PATHS, augment, per_item, sample_training_point
 from ..networks import build
 from ..networks.velocity import VelocityNetwork
-from ..precision import PRECISIONS
+from ..precision import PRECISIONS, training_precision
 from ..processes import Processes
 from ..safetensors_file import atomic_write
 from ..spec import BoosterSpec
 from ..tiny_vae import TinyDecoder
 from ..upsampling import resize_latent, size_of
-from .config import TrainConfig
+from .config import AUTO, TrainConfig
 from .data import PairData
 from .journal import Journal
 from .loss import DecoderLoss
@@ -78,6 +78,8 @@ class Trainer:
             raise InputError(
                 f"window is {config.window}, but the pairs are crops of {self.pairs.crop} latents"
             )
+        auto = config.precision == AUTO
+        self.dtype = PRECISIONS[training_precision(self.processes.device) if auto else config.precision]
         torch.manual_seed(config.seed)
         shape = {"latent_channels": self.pairs.channels, **config.shape}
         self.network, self.average = (build(config.network, shape) for _ in range(2))
@@ -206,8 +208,7 @@ class Trainer:
         # Towards high noise, where the picture is not determined, fidelity gives way to texture.
         highest = config.sigma_range[1]
         freedom = config.texture * sigma / highest if highest > 0 else torch.zeros_like(sigma)
-        dtype = PRECISIONS[config.precision]
-        with torch.autocast(high.device.type, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(high.device.type, self.dtype, enabled=self.dtype != torch.float32):
             predicted = self._parallel(point.x, t, u, sigma, scale)
             error = predicted.float() - point.target
             velocity = (error.abs() if config.loss == "l1" else error.square()).mean((1, 2, 3))
