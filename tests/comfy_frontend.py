@@ -31,7 +31,14 @@ SETTINGS = {
 READY = """() => window.app?.vueAppReady && app.graph && LiteGraph.registered_node_types.KSampler
     && LiteGraph.registered_node_types.FMBoostUpscale"""
 # Not the pack's doing: files that a new user does not have, and looking up models without a network.
-EXPECTED = ("Failed to load resource", "Content Security Policy", "Fetch API cannot load", "net::ERR_")
+# The last is the frontend's word on `READY`, which asks early.
+EXPECTED = (
+    "graph accessed before initialization",
+    "Failed to load resource",
+    "Content Security Policy",
+    "Fetch API cannot load",
+    "net::ERR_",
+)
 
 
 class NoBrowser(Exception):
