@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..bench.timing import finish
 from ..peak_memory import PeakMemory
 from .example import Example
 from .methods import Method
@@ -37,16 +38,9 @@ def measure_cost(method: Method, example: Example) -> Cost:
         method.enlarge(example)
     times = []
     for _ in range(REPEATS):
-        _finish(example)
+        finish(example.low.device)
         start = time.perf_counter()
         method.enlarge(example)
-        _finish(example)
+        finish(example.low.device)
         times.append(time.perf_counter() - start)
     return Cost(method.evaluations(example), 1000 * statistics.median(times), memory.peak)
-
-
-def _finish(example: Example) -> None:
-    """Wait for the device, which works on while Python goes ahead."""
-    kind = example.low.device.type
-    if kind != "cpu":
-        getattr(torch, kind).synchronize()
