@@ -29,24 +29,25 @@ class Timing:
 
 def time_call(call: Callable[[], object], device: torch.device, seconds: float = 2.0) -> Timing:
     """Time a call over and over, for some seconds and at least `LEAST_RUNS` times."""
-    times = [_time(call, device)]
+    times = [milliseconds(call, device)]
     if times[0] < 1000 * PATIENCE:
         end = time.monotonic() + seconds
         times = []
         while len(times) < LEAST_RUNS or (time.monotonic() < end and len(times) < MOST_RUNS):
-            times.append(_time(call, device))
+            times.append(milliseconds(call, device))
     return Timing(statistics.median(times), min(times), max(times), len(times))
 
 
-def _time(call: Callable[[], object], device: torch.device) -> float:
-    finish(device)
+def milliseconds(call: Callable[[], object], device: torch.device) -> float:
+    """One run of a call, the device's work included."""
+    _finish(device)
     start = time.perf_counter()
     call()
-    finish(device)
+    _finish(device)
     return 1000 * (time.perf_counter() - start)
 
 
-def finish(device: torch.device) -> None:
+def _finish(device: torch.device) -> None:
     """Wait for the device, which works on while Python goes ahead."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()

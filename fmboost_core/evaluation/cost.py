@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from ..bench.timing import finish
+from ..bench.timing import milliseconds
 from ..peak_memory import PeakMemory
 from .example import Example
 from .methods import Method
@@ -36,11 +36,6 @@ def measure_cost(method: Method, example: Example) -> Cost:
     """Run a method alone on one example."""
     with PeakMemory() as memory:
         method.enlarge(example)
-    times = []
-    for _ in range(REPEATS):
-        finish(example.low.device)
-        start = time.perf_counter()
-        method.enlarge(example)
-        finish(example.low.device)
-        times.append(time.perf_counter() - start)
-    return Cost(method.evaluations(example), 1000 * statistics.median(times), memory.peak)
+    call = partial(method.enlarge, example)
+    times = [milliseconds(call, example.low.device) for _ in range(REPEATS)]
+    return Cost(method.evaluations(example), statistics.median(times), memory.peak)
