@@ -62,7 +62,8 @@ class LatentFamily:
     def check(self, samples: Tensor) -> None:
         """Raise `InputError` unless `samples` is a finite 4-D or 5-D latent with this family's channels."""
         self.check_shape(samples)
-        if not torch.isfinite(samples).all():
+        # Types of eight bits cannot be asked themselves.
+        if not torch.isfinite(samples.float() if samples.element_size() == 1 else samples).all():
             raise InputError(
                 "the latent holds NaN or infinite values: the step before this one overflowed"
                 " (try it at higher precision)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -55,8 +55,11 @@ def resize_mask(mask: Tensor, source: Size, target: Size) -> Tensor:
     """A mask of any layout (..., h, w), at the latent's resolution or the picture's, enlarged alike.
 
     Returns:
-        Shape (..., h·H/source height, w·W/source width), same dtype, bilinear.
+        Shape (..., h·H/source height, w·W/source width), same dtype, bilinear. What has no two sides
+        (a number for the whole picture, say) stays as it is.
     """
+    if mask.ndim < 2:
+        return mask
     size = [math.floor(m * t / s + 0.5) for m, s, t in zip(mask.shape[-2:], source, target, strict=True)]
     if list(mask.shape[-2:]) == size or mask.numel() == 0:
         return mask
@@ -73,4 +76,6 @@ def _samples(latent: Mapping[str, Any]) -> Any:
 
 def _batch_index(latent: Mapping[str, Any], items: int) -> list[int]:
     index = latent.get("batch_index")
-    return list(range(items)) if index is None or len(index) != items else [int(i) for i in index]
+    if isinstance(index, Sequence) and len(index) == items and all(isinstance(i, int) for i in index):
+        return list(index)
+    return list(range(items))

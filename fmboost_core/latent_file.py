@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .safetensors_file import read_tensors, write_tensors
+from .safetensors_file import open_safetensors, write_tensors
 
 TENSOR = "latent_tensor"
 VERSION = "latent_format_version_0"  # its presence says that the samples are unscaled
@@ -31,13 +31,14 @@ class LatentFile:
 
 def read_latent(path: str | Path) -> LatentFile:
     """Read a `.latent` file. Raises `InputError` if it is not one."""
-    tensors, metadata = read_tensors(path)
-    if TENSOR not in tensors:
-        raise InputError(f"{path} is not a latent file of ComfyUI's Save Latent: it has no {TENSOR}")
-    samples = tensors[TENSOR]
+    with open_safetensors(path) as file:
+        names, metadata = set(file.keys()), file.metadata() or {}
+        if TENSOR not in names:
+            raise InputError(f"{path} is not a latent file of ComfyUI's Save Latent: it has no {TENSOR}")
+        samples = file.get_tensor(TENSOR)
     if not samples.is_floating_point():
         raise InputError(f"{path} holds {samples.dtype} latents; floating point is needed")
-    scale = 1.0 if VERSION in tensors else 1 / OLD_SCALE
+    scale = 1.0 if VERSION in names else 1 / OLD_SCALE
     return LatentFile(samples.float() * scale, metadata)
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .errors import InputError, OutputError
 
+LARGEST_HEADER = 1 << 24  # bytes; the largest checkpoints of today take a hundredth
+
 
 @contextmanager
 def open_safetensors(path: str | Path) -> Iterator[safe_open]:
@@ -27,11 +29,16 @@ def open_safetensors(path: str | Path) -> Iterator[safe_open]:
         raise InputError(f"{path}: there is no such file")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes): copy or download it again")
-    if _is_pickle(path):
+    with open(path, "rb") as file:
+        start = file.read(9)
+    is_header = start[8:] == b"{" and int.from_bytes(start[:8], "little") <= LARGEST_HEADER
+    if not is_header and _is_pickle(start):
         raise InputError(
             f"{path} is a pickle (.ckpt/.pt), which can run code when opened and is never read here;"
             " if it is a checkpoint of the reference code, run `fmboost convert` on it"
         )
+    if not is_header:
+        raise InputError(f"{path} is not a whole safetensors file (no header): copy or download it again")
     try:
         handle = safe_open(path, framework="pt")
     except (SafetensorError, OSError, ValueError) as error:
@@ -42,11 +49,9 @@ def open_safetensors(path: str | Path) -> Iterator[safe_open]:
         yield handle
 
 
-def _is_pickle(path: Path) -> bool:
-    with open(path, "rb") as file:
-        start = file.read(4)
+def _is_pickle(start: bytes) -> bool:
     # A torch zip archive, or a bare pickle of protocol 2 and later.
-    return start == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
+    return start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -69,8 +74,8 @@ def atomic_write(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
         raise OutputError(f"{path} exists already: choose another name, or allow overwriting")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays last: libraries choose the format by it.
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        # Another suffix, so that what a killed process leaves is not taken for a shard, a model or a table.
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".part", dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

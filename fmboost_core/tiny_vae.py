@@ -87,8 +87,14 @@ class TinyDecoder(nn.Sequential):
             stages += [nn.Upsample(scale_factor=2), _resample()]
         super().__init__(*stages, _Residual(), nn.Conv2d(WIDTH, 3, 3, padding=1))
 
-    def features(self, z: Tensor, stages: int) -> list[Tensor]:
+    def features(self, z: Tensor, stages: int, close: tuple[slice, slice] | None = None) -> list[Tensor]:
         """Activations at the end of the first `stages` resolutions (1 to 4), coarse to fine.
+
+        Args:
+            z: latents.
+            stages: how many.
+            close: rows and columns of latents that the third and fourth resolution go on with; all of them
+                if not given. Nine tenths of the work are done there.
 
         Returns tensors (B, 64, H·2^i, W·2^i) for i = 0 … stages-1; the fourth are the pixels,
         (B, 3, 8H, 8W).
@@ -99,6 +105,9 @@ class TinyDecoder(nn.Sequential):
                 out.append(z)
                 if len(out) == stages:
                     return out
+                if len(out) == 2 and close is not None:
+                    rows, columns = (slice(2 * part.start, 2 * part.stop) for part in close)
+                    z = z[..., rows, columns]
             z = layer(z)
         return [*out, z]
 

@@ -85,5 +85,5 @@ def plot(bench: Bench, path: Path) -> None:
         axes.legend(frameon=False)
     figure.suptitle(f"{bench.model}, ×2 in one step, {bench.machine['name']}")
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, format=path.suffix[1:] or "png")
     plt.close(figure)

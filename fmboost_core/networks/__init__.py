@@ -15,17 +15,19 @@ NETWORKS: dict[str, tuple[type, type[VelocityNetwork]]] = {
     "unet": (UNetConfig, UNet),
 }
 
+MOST_BLOCKS = 1000
+
 
 def network_name(network: VelocityNetwork) -> str:
     """The name under which `build` knows a network's class."""
     return next(name for name, (_, cls) in NETWORKS.items() if isinstance(network, cls))
 
 
-def build(name: str, config: dict[str, Any], *, most_blocks: int = 1000) -> VelocityNetwork:
+def build(name: str, config: dict[str, Any], *, most_blocks: int = MOST_BLOCKS) -> VelocityNetwork:
     """A network of that name and configuration, on torch's current default device.
 
     Args:
-        most_blocks: more than these are taken for a damaged or hostile description.
+        most_blocks: more than these (and than `MOST_BLOCKS`) are taken for a damaged or hostile description.
 
     Raises:
         CheckpointError: unknown name, unknown or unusable configuration.
@@ -45,7 +47,7 @@ def build(name: str, config: dict[str, Any], *, most_blocks: int = 1000) -> Velo
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     try:
         shape = config_class(**values)
-        if shape.blocks > most_blocks:
+        if shape.blocks > min(most_blocks, MOST_BLOCKS):
             raise CheckpointError(f"the model claims {shape.blocks:,} blocks, more than the file can hold")
         return network_class(shape)
     except CheckpointError:

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..families import FAMILIES
 from ..networks import NETWORKS
 from ..upsampling import LATENT_MODES
+from .optimiser import OPTIMISERS
 
 LOSSES = ("l2", "l1")
 AUTO = "auto"
@@ -35,8 +36,9 @@ class TrainConfig:
         double: share of the batches at scale 2, where most people use a model; the others at any scale
             that the pairs have.
         upsampling: of the small latent, for the flow's source and the network's context.
-        learning_rate, warmup: AdamW's peak rate, and the steps that lead up to it; then cosine.
-        weight_decay, clip: of AdamW, and the norm that gradients are clipped to.
+        optimiser: `adamw`, or `muon` for the trunk's convolutions and AdamW for the rest.
+        learning_rate, warmup: the peak rate, and the steps that lead up to it; then cosine.
+        weight_decay, clip: of the optimiser, and the norm that gradients are clipped to.
         ema: decay of the weights' moving average, which is what gets saved.
         sigma_range: noise levels σ of the source; equal ends for one level, as in the paper.
         clean: share of items with σ = 0, the conditional mean that detail 0 shows.
@@ -44,6 +46,8 @@ class TrainConfig:
         loss: of the velocity, `l2` or `l1`.
         decoder_weight: weight of the loss in the tiny decoder's features of the predicted endpoint.
         decoder_stages: how many of the decoder's stages it compares, 1 to 4, the fourth being pixels.
+        decoder_close: share of a window's side, at another place in each step, that the third and fourth
+            stage look at: they cost most, and neighbouring places teach much the same; 1 for all of it.
         texture: at the highest σ, how much of the fidelity is given up for the right amount of texture,
             0 to 1; in proportion to σ below.
         precision: of the forward and backward pass; `auto` is bf16 where the device has it, else fp32.
@@ -59,6 +63,7 @@ class TrainConfig:
     window: int = 48
     double: float = 0.7
     upsampling: str = "bicubic"
+    optimiser: str = "adamw"
     learning_rate: float = 5e-4
     warmup: int = 200
     weight_decay: float = 1e-4
@@ -70,6 +75,7 @@ class TrainConfig:
     loss: str = "l2"
     decoder_weight: float = 1.0
     decoder_stages: int = 4
+    decoder_close: float = 1.0
     texture: float = 0.0
     precision: str = AUTO
     seed: int = 0
@@ -79,12 +85,17 @@ class TrainConfig:
         _choice("network", self.network, NETWORKS)
         _choice("upsampling", self.upsampling, LATENT_MODES)
         _choice("loss", self.loss, LOSSES)
+        _choice("optimiser", self.optimiser, OPTIMISERS)
         _choice("precision", self.precision, TRAINING_PRECISIONS)
         for name in ("steps", "batch", "accumulate"):
             _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: at least 1 is needed")
         _require(
             self.window % 4 == 0 and self.window >= 8,
             f"window is {self.window}: give a multiple of 4, at least 8",
+        )
+        _require(
+            0 < self.decoder_close <= 1,
+            f"decoder_close is {self.decoder_close}: give a share of the side, above 0 and up to 1",
         )
         _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}: it must be positive")
         for name in ("double", "clean", "start", "texture"):
@@ -125,6 +136,8 @@ def read_config(path: str | Path) -> TrainConfig:
         import tomllib
     else:
         import tomli as tomllib
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path} is not a file")  # a pipe would be waited for
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

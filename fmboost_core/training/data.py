@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..safetensors_file import open_safetensors
-from .pairs import FORMAT, METADATA_KEY
+from .pairs import read_description
 
 OPEN_FILES = 256
 
@@ -26,17 +25,17 @@ class _Shard:
     def __init__(self, path: Path) -> None:
         self.path = path
         with open_safetensors(path) as file:
-            metadata = file.metadata() or {}
-            if METADATA_KEY not in metadata:
-                raise InputError(f"{path} is not a shard of `fmboost encode`: take it out of the folder")
-            facts = json.loads(metadata[METADATA_KEY])
-            if facts.get("format") != FORMAT:
-                raise InputError(
-                    f"{path} has format {facts.get('format')}, this FMBoost reads {FORMAT}: encode again"
-                )
-            self.family, self.crop = facts["family"], facts["crop"]
-            self.sides = sorted((int(key[1:]) for key in file.keys()), reverse=True)
-            self.count, self.channels = file.get_slice(f"z{self.crop}").get_shape()[:2]
+            facts = read_description(path, file)
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+        self.family = str(facts.get("family"))
+        self.crop: int = crop if isinstance(crop := facts.get("crop"), int) else 0
+        whole = shapes.get(f"z{self.crop}", ())
+        self.sides = sorted({shape[-1] for shape in shapes.values() if shape}, reverse=True)
+        self.count: int = whole[0] if len(whole) == 4 else 0
+        self.channels: int = whole[1] if self.count else 0
+        expected = {f"z{side}": (self.count, self.channels, side, side) for side in self.sides}
+        if not self.count or shapes != expected or self.crop // 2 not in self.sides:
+            raise InputError(f"{path} is damaged: delete it, and run `fmboost encode` again")
 
 
 @dataclass(frozen=True)

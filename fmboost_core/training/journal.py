@@ -56,7 +56,7 @@ class Journal:
             axes.set_title(f"{table}: {column}", fontsize=8)
             axes.set_xlabel("step", fontsize=8)
         with atomic_write(self.folder / CURVES) as temporary:
-            figure.savefig(temporary, dpi=100)
+            figure.savefig(temporary, dpi=100, format="png")
         plt.close(figure)
 
 

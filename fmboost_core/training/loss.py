@@ -38,19 +38,22 @@ class DecoderLoss:
             features = decoder.features(examples, stages)
         self.variances = [f.float().var((0, 2, 3)).mean().item() for f in features]
 
-    def __call__(self, predicted: Tensor, target: Tensor, textured: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, predicted: Tensor, target: Tensor, textured: Tensor, close: tuple[slice, slice] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Losses of each item.
 
         Args:
             predicted, target: latents (B, C, H, W).
             textured: (B,) bool, the items whose texture loss is wanted; it is 0 for the others.
+            close: rows and columns of latents that the two finest stages are compared on; all if not given.
 
         Returns:
             Fidelity and texture, each (B,).
         """
         with torch.no_grad():
-            wanted = self.decoder.features(target, self.stages)
-        found = self.decoder.features(predicted, self.stages)
+            wanted = self.decoder.features(target, self.stages, close)
+        found = self.decoder.features(predicted, self.stages, close)
         fidelity = torch.zeros(len(target), device=target.device)
         texture = torch.zeros_like(fidelity)
         for k, (f, w, variance) in enumerate(zip(found, wanted, self.variances, strict=True)):

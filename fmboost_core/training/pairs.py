@@ -19,11 +19,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps
+from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import InputError
@@ -139,9 +140,24 @@ def _describe(pictures: Sequence[AnyPicture], settings: PairSettings) -> dict[st
     return {"format": FORMAT, **dataclasses.asdict(settings), "pictures": digest}
 
 
+def read_description(path: Path, file: safe_open) -> dict[str, Any]:
+    """What a shard's header says of it. Raises `InputError` if it says nothing that can be read."""
+    text = (file.metadata() or {}).get(METADATA_KEY)
+    if text is None:
+        raise InputError(f"{path} is not a shard of `fmboost encode`: take it out of the folder")
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: delete it, and run `fmboost encode` again") from error
+    found = facts.get("format") if isinstance(facts, dict) else facts
+    if found != FORMAT:
+        raise InputError(f"{path} has format {found!r:.40}, this FMBoost reads {FORMAT}: encode again")
+    return facts
+
+
 def _check_same(path: Path, description: dict[str, object]) -> None:
     with open_safetensors(path) as file:
-        held = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+        held = read_description(path, file)
     changed = [key for key, value in description.items() if held.get(key) != value]
     if changed:
         raise InputError(f"{path} was made with another {', '.join(changed)}: choose another folder")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..booster import Booster
 from ..checkpoint import save
-from ..errors import InputError
+from ..errors import InputError, OutputError
 from ..flow import PATHS, augment, per_item, sample_training_point
 from ..networks import build
 from ..networks.velocity import VelocityNetwork
@@ -36,6 +36,7 @@ from .config import AUTO, TrainConfig
 from .data import PairData
 from .journal import Journal
 from .loss import DecoderLoss
+from .optimiser import Optimiser
 
 if TYPE_CHECKING:  # it needs the extra `eval`, which training without pictures does not
     from .validation import Validation
@@ -90,10 +91,7 @@ class Trainer:
         for network in (self.network, self.average):
             network.to(self.processes.device)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99),
-            weight_decay=config.weight_decay,
-        )  # fmt: skip
+        self.optimiser = Optimiser(self.network, config.optimiser, config.weight_decay)
         self.decoder_loss = self._decoder_loss()
         if self.state_file.exists():
             self._resume()
@@ -123,8 +121,11 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "variances": self.decoder_loss.variances if self.decoder_loss else None,
         }
-        with atomic_write(self.state_file) as temporary:
-            torch.save(state, temporary)
+        try:
+            with atomic_write(self.state_file) as temporary:
+                torch.save(state, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OutputError(f"{self.state_file} cannot be written: {str(error).splitlines()[0]}") from error
 
     def run(
         self, *, until: int | None = None, save_every: float = 120.0, log_every: int = 50,
@@ -181,14 +182,16 @@ class Trainer:
                 rng, config.batch, config.window, double=config.double, part=part, parts=parts
             )
             drawn = draw(config, self.step, batch.items, tuple(batch.high.shape[1:]))
-            loss, values = self._loss(*(x.to(who.device) for x in (batch.low, batch.high, *drawn)))
+            close = draw_close(rng, config.decoder_close, batch.high.shape[-1])
+            given = (x.to(who.device) for x in (batch.low, batch.high, *drawn))
+            loss, values = self._loss(*given, close=close)
             # Parts may differ by one pair; gradients are averaged over the processes.
             share = len(batch.items) / batch.total
             who.backward(loss * share * who.count)
             total += share * values.detach()
         total = who.sum(total)
         if not torch.isfinite(total).all():
-            self.optimiser.zero_grad(set_to_none=True)
+            self.optimiser.forget()
             raise InputError(
                 f"the loss is not finite at step {self.step}: lower the learning rate, and go on from the"
                 " saved state"
@@ -197,8 +200,9 @@ class Trainer:
         return total.tolist()
 
     def _loss(
-        self, low: Tensor, high: Tensor, noise: Tensor, sigma: Tensor, t: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, low: Tensor, high: Tensor, noise: Tensor, sigma: Tensor, t: Tensor,
+        *, close: tuple[slice, slice],
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The loss of some pairs, and its parts."""
         config = self.config
         low, high = (x.contiguous(memory_format=torch.channels_last) for x in (low, high))
@@ -215,7 +219,7 @@ class Trainer:
             fidelity = texture = torch.zeros_like(velocity)
             if self.decoder_loss is not None:
                 endpoint = point.x + per_item(1 - t, point.x) * predicted.float()
-                fidelity, texture = self.decoder_loss(endpoint, high, freedom > 0)
+                fidelity, texture = self.decoder_loss(endpoint, high, freedom > 0, close)
         decoded = (1 - freedom) * fidelity + freedom * texture
         loss = ((1 - freedom) * velocity + config.decoder_weight * decoded).mean()
         return loss, torch.stack([loss, velocity.mean(), fidelity.mean(), texture.mean()])
@@ -223,10 +227,7 @@ class Trainer:
     def _update(self) -> None:
         config = self.config
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(config, self.step)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.step(learning_rate(config, self.step))
         self.step += 1
         # Early on a short memory, so that the average is not held back by the untrained start.
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
@@ -309,6 +310,13 @@ def draw(
         noise.append(torch.from_numpy(rng.standard_normal(shape, np.float32)))
     sigma, t = (torch.tensor(values, dtype=torch.float32) for values in (levels, times))
     return torch.stack(noise), sigma, t
+
+
+def draw_close(rng: np.random.Generator, share: float, whole: int) -> tuple[slice, slice]:
+    """Rows and columns of a square somewhere in a larger one, whose side is that share of it."""
+    side = max(1, round(share * whole))
+    top, left = (int(start) for start in rng.integers(0, whole - side + 1, 2))
+    return slice(top, top + side), slice(left, left + side)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

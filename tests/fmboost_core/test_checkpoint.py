@@ -177,6 +177,17 @@ def test_empty_missing_and_absurd_files(tmp_path):
         load(path)
 
 
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580])
+def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_path, length):
+    path = tmp_path / "m.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"k": ""})
+    missing = length - struct.unpack("<Q", path.read_bytes()[:8])[0]
+    save_file({"a": torch.zeros(1)}, path, {"k": "x" * missing})
+    assert path.read_bytes()[:2] == struct.pack("<H", length)
+    with pytest.raises(CheckpointError, match="no 'fmboost' entry"):
+        load(path)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt", ".pt"])
 def test_pickles_are_never_opened(tmp_path, suffix):
     class Bomb:

@@ -26,6 +26,17 @@ def test_features_are_taken_on_the_way_to_the_picture():
     assert shapes == [(1, 64, 3, 5), (1, 64, 6, 10), (1, 64, 12, 20)]
 
 
+def test_the_fine_stages_can_look_at_a_part():
+    decoder, z = TinyDecoder(4), torch.randn(1, 4, 32, 24)
+    whole = decoder.features(z, 4)
+    part = decoder.features(z, 4, (slice(2, 30), slice(4, 24)))
+    for k in (0, 1):
+        torch.testing.assert_close(part[k], whole[k])
+    assert part[2].shape[-2:] == (28 * 4, 20 * 4)
+    inside, shifted = (slice(80, 140), slice(80, 120)), (slice(80 - 16, 140 - 16), slice(80 - 32, 120 - 32))
+    torch.testing.assert_close(part[3][..., shifted[0], shifted[1]], whole[3][..., inside[0], inside[1]])
+
+
 def test_layers_are_numbered_as_in_the_published_files():
     assert {"0.weight", "1.conv.4.bias", "2.weight", "14.bias"} <= TinyEncoder().state_dict().keys()
     assert {

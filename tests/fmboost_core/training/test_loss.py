@@ -58,3 +58,18 @@ def test_gradients_reach_the_prediction_alone(loss, z):
     sum(value.sum() for value in loss(predicted, target, ALL)).backward()
     assert predicted.grad.abs().max() > 0
     assert target.grad is None
+
+
+def test_the_fine_stages_compare_a_part():
+    decoder, z = lively(TinyDecoder(4)), noise(0)
+    predicted = z.clone()
+    predicted[..., :4, :] += 1  # wrong in the upper rows, far from the part that is compared
+    close = (slice(12, 16), slice(0, 16))
+    for stages in (2, 4):
+        loss = DecoderLoss(decoder, stages, z)
+        whole, part = (loss(predicted, z, ALL, c)[0] * stages for c in (None, close))
+        if stages == 2:  # the coarse stages are compared on everything
+            torch.testing.assert_close(part, whole)
+            coarse = whole
+        else:
+            assert (part - coarse < 0.3 * (whole - coarse)).all()

@@ -14,7 +14,8 @@ from fmboost_core.tiny_vae import TinyDecoder
 from fmboost_core.training.config import TrainConfig
 from fmboost_core.training.data import PairData
 from fmboost_core.training.journal import read_table
-from fmboost_core.training.trainer import Trainer, draw, learning_rate
+from fmboost_core.training.optimiser import OPTIMISERS
+from fmboost_core.training.trainer import Trainer, draw, draw_close, learning_rate
 
 CONFIG = TrainConfig(
     "sd15", shape={"width": 64, "depth": 1}, steps=6, batch=2, window=8, warmup=1, decoder_weight=0.0
@@ -34,8 +35,11 @@ def weights(trainer: Trainer) -> torch.Tensor:
     return torch.cat([p.flatten() for p in (*trainer.network.parameters(), *trainer.average.parameters())])
 
 
-def test_a_run_cut_in_two_equals_the_whole(pairs, tmp_path):
-    config = changed(decoder_weight=1.0, decoder_stages=2, texture=0.5)
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_a_run_cut_in_two_equals_the_whole(pairs, tmp_path, optimiser):
+    config = changed(
+        decoder_weight=1.0, decoder_stages=3, decoder_close=0.5, texture=0.5, optimiser=optimiser
+    )
     decoder = lively(TinyDecoder(4))
     whole = Trainer(config, pairs, tmp_path / "whole", decoder)
     whole.run(log_every=1)
@@ -186,7 +190,7 @@ from test_trainer import TWO
 from fmboost_core.training.data import PairData
 from fmboost_core.processes import Processes
 from fmboost_core.training.journal import read_table
-from fmboost_core.training.trainer import Trainer, draw, learning_rate
+from fmboost_core.training.trainer import Trainer, draw, draw_close, learning_rate
 from accelerate import Accelerator
 torch.set_num_threads(1)
 work = Path(sys.argv[2])
@@ -229,3 +233,11 @@ def test_what_does_not_fit_is_said_at_once(pairs, tmp_path):
         Trainer(changed(decoder_weight=1.0), pairs, tmp_path / "run")
     with pytest.raises(InputError, match="window is 48, but the pairs are crops of 32"):
         Trainer(changed(window=48), pairs, tmp_path / "run")
+
+
+def test_the_close_part_is_anywhere_inside():
+    rng = np.random.default_rng(0)
+    parts = [draw_close(rng, 0.8, 10) for _ in range(50)]
+    assert {rows.start for rows, _ in parts} == {columns.start for _, columns in parts} == {0, 1, 2}
+    assert all(s.stop - s.start == 8 for part in parts for s in part)
+    assert draw_close(rng, 1, 10) == (slice(0, 10), slice(0, 10))
