@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .compare import FMBoostCompare
 from .loader import FMBoostModelLoader
 from .model_files import register_folder
 from .pairs import FMBoostMakePairs
@@ -17,4 +18,7 @@ class FMBoostExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folder()
-        return [FMBoostModelLoader, FMBoostUpscale, FMBoostMakePairs, FMBoostTrain, FMBoostSaveModel]
+        return [
+            FMBoostModelLoader, FMBoostUpscale, FMBoostCompare, FMBoostMakePairs, FMBoostTrain,
+            FMBoostSaveModel,
+        ]  # fmt: skip

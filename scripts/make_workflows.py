@@ -228,10 +228,12 @@ def compared_crops(server: ComfyServer, prompt: dict[str, Any]) -> Image.Image |
     """Core's and our result side by side, as the workflow makes them; None without the tiny VAE."""
     if not (server.base / "models" / "vae_approx" / "taesd_decoder.safetensors").is_file():
         return None
+    (compare,) = (node for node in prompt.values() if node["class_type"] == "FMBoostCompare")
+    compare["inputs"]["split"] = 1.0  # all of core's
     outputs = server.run(prompt)["outputs"]
     sheet = Image.new("RGB", (2 * PANEL, PANEL))
     for i, (kind, label) in enumerate(
-        [("PreviewImage", "core: bicubic latent upscale"), ("SaveImage", "FMBoost")]
+        [("FMBoostCompare", "core: bicubic latent upscale"), ("SaveImage", "FMBoost")]
     ):
         (saved,) = (outputs[key]["images"][0] for key in outputs if prompt[key]["class_type"] == kind)
         folder = server.base / ("temp" if saved["type"] == "temp" else "output")

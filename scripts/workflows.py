@@ -51,6 +51,7 @@ class Beside:
     node: Node
 
 
+PREVIEWED = 600  # pixels that a boost is tall while it shows its live preview
 Columns = list[tuple[int, list[Node | Beside]]]  # each: its width, and its nodes from top to bottom
 
 
@@ -119,7 +120,7 @@ def text_to_image(words: Node, file: str, family: str, side: int) -> Columns:
     large = boost(model, small["LATENT"])
     image = decode(large, weights["VAE"])
     columns = [(380, [words, weights]), (380, [*texts, size]), (320, [small, model])]
-    return [*columns, (330, [large, image]), (560, [save(image)])]
+    return [*columns, (330, [large]), (560, [image, save(image)])]
 
 
 def sd15_text_to_image() -> Columns:
@@ -170,7 +171,7 @@ def lcm_sd15_4_steps() -> Columns:
     image = decode(large, weights["VAE"])
     return [
         (380, [words, weights]), (380, [*texts, size]), (320, [lora, lcm, model]), (320, [small]),
-        (330, [large, image]), (560, [save(image)]),
+        (330, [large]), (560, [image, save(image)]),
     ]  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def cascade_to_2k_and_4k() -> Columns:
     weights, size, model = checkpoint(), empty(512), booster()
     texts = prompts(weights["CLIP"], VALLEY)
     small = sample(weights["MODEL"], texts, size)
-    to_2k = boost(model, small["LATENT"], factor=4, title="To 2048 px")
+    to_2k = boost(model, small["LATENT"], factor=4, title="To 2048 px", tall=PREVIEWED)
     to_4k = boost(model, small["LATENT"], factor=8, title="To 4096 px")
     images = [decode(large, weights["VAE"], "VAEDecodeTiled", tile_size=1024) for large in (to_2k, to_4k)]
     saved = [save(images[0], 266, "FMBoost-2K", "2K"), save(images[1], 266, "FMBoost-4K", "4K")]
@@ -205,7 +206,8 @@ def boost_a_picture() -> Columns:
         Any picture of about 512 pixels. {TINY_VAE}; any VAE of Stable Diffusion 1.x or 2.x does as well, and
         better.
 
-        The branch below is core's own latent upscaling, to compare.
+        The upper branch is core's own latent upscaling. **FMBoost Compare** shows both: left of the line
+        core's, right of it FMBoost's. Where your ComfyUI has *Compare Images*, it shows them with a slider.
         """)  # fmt: skip
     picture = node("LoadImage", tall=360, image="example.png")
     vae, model = node("VAELoader", vae_name="taesd"), booster()
@@ -213,10 +215,14 @@ def boost_a_picture() -> Columns:
     large = boost(model, latent["LATENT"])
     core = node("LatentUpscaleBy", samples=latent["LATENT"], upscale_method="bicubic", scale_by=2)
     images = [decode(each, vae["VAE"]) for each in (large, core)]
-    compared = node("PreviewImage", tall=460, title="Core, bicubic: to compare", images=images[1]["IMAGE"])
+    compared = node(
+        "FMBoostCompare", tall=520, title="Left: core, bicubic. Right: FMBoost", before=images[1]["IMAGE"],
+        after=images[0]["IMAGE"], split=0.5,
+    )  # fmt: skip
+    # What shows a live preview grows: nothing is below it.
     return [
-        (340, [words, picture]), (300, [vae, latent, model]), (330, [large, core]),
-        (240, [images[0], Beside(core), images[1]]),
+        (340, [words, picture]), (300, [vae, latent, model]), (330, [core, large]),
+        (240, [images[1], Beside(large), images[0]]),
         (460, [save(images[0], 480), compared]),
     ]  # fmt: skip
 

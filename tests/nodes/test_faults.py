@@ -29,7 +29,7 @@ def status(server, prompt_id: str) -> str:
     )
 
 
-@pytest.mark.parametrize("order", itertools.permutations(["running", "waiting"]), ids="-".join)
+@pytest.mark.parametrize("order", [*itertools.permutations(["running", "waiting"])], ids="-".join)
 @pytest.mark.parametrize("how_many", [1, 2])
 def test_prompts_are_cancelled_in_any_order(server, order, how_many):
     ids = {"running": server.queue(boost(seed=1, **LONG)), "waiting": server.queue(boost(seed=2, **LONG))}
