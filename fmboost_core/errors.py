@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 
+LONGEST = 600  # characters of a message
+
+
 class FMBoostError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Its message is one line of printable characters, whatever a file calls itself and its parts.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        line = "".join(c if c.isprintable() else " " for c in str(message)[: LONGEST + 1])
+        super().__init__(line if len(line) <= LONGEST else f"{line[:LONGEST]}…")
 
 
 class InputError(FMBoostError, ValueError):

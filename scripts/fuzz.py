@@ -18,13 +18,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import accelerate  # noqa: F401  (what is imported before the readers is not watched, and starts faster)
 import atheris
+import diffusers  # noqa: F401
+import torch  # noqa: F401
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "data")]
 
-with atheris.instrument_imports(
-    include=["fmboost_core", "json", "pickletools", "tomllib", "torch._weights_only_unpickler"]
-):
+with atheris.instrument_imports(include=["fmboost_core", "pickletools", "tomllib"]):
     from strange_files import Reader, make_readers, spoil, verdict
 
 LONGEST = 1 << 16  # bytes of the part that is spoiled
@@ -57,10 +59,18 @@ class Target:
             print(json.dumps(report | dict(self.verdicts.most_common(6)), ensure_ascii=False), flush=True)  # noqa: T201
 
 
-def mutate(data: bytes, largest: int, seed: int) -> bytes:
-    """Half by libFuzzer, which knows what the code compares with, half by us, who know what it means."""
-    rng = random.Random(seed)
-    return atheris.Mutate(data, largest) if rng.random() < 0.5 else spoil(data, rng)[:largest]
+class Mutator:
+    """Partly libFuzzer, which knows what the code compares with, partly we, who know what it means."""
+
+    def __init__(self, seeds: tuple[bytes, ...]) -> None:
+        self.seeds = seeds
+
+    def __call__(self, data: bytes, largest: int, seed: int) -> bytes:
+        rng = random.Random(seed)
+        if rng.random() < 0.3:
+            return atheris.Mutate(data, largest)
+        # A file that was spoiled before is mostly refused before anything new is reached.
+        return spoil(rng.choice(self.seeds) if rng.random() < 0.7 else data, rng)[:largest]
 
 
 def main() -> None:
@@ -71,8 +81,17 @@ def main() -> None:
     reader = make_readers(good)[sys.argv[1]]
     for number, seed in enumerate(reader.seeds):
         (corpus / str(number)).write_bytes(seed)
-    options = [*sys.argv[2:], "-timeout=2", f"-max_len={LONGEST}", "-rss_limit_mb=0", "-len_control=0"]
-    atheris.Setup([sys.argv[0], *options, str(corpus)], Target(reader, work), custom_mutator=mutate)
+    options = [
+        *sys.argv[2:],
+        "-timeout=2",
+        f"-max_len={LONGEST}",
+        "-rss_limit_mb=0",
+        "-len_control=0",
+        f"-artifact_prefix={folder}/",
+    ]
+    atheris.Setup(
+        [sys.argv[0], *options, str(corpus)], Target(reader, work), custom_mutator=Mutator(reader.seeds)
+    )
     atheris.Fuzz()
 
 

@@ -25,7 +25,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "data")]
 
 from helpers import photo, random_latent, small_booster, write_shards, write_tiny_vae
 from reference_checkpoint import write_checkpoint

@@ -53,4 +53,5 @@ def build(name: str, config: dict[str, Any], *, most_blocks: int = MOST_BLOCKS) 
     except CheckpointError:
         raise
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise CheckpointError(f"the model's configuration is damaged: {error}") from error
+        reason = str(error).partition("\n")[0]  # torch may add a stack
+        raise CheckpointError(f"the model's configuration is damaged: {reason}") from error

@@ -149,7 +149,7 @@ def read_description(path: Path, file: safe_open) -> dict[str, Any]:
         facts = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: delete it, and run `fmboost encode` again") from error
-    found = facts.get("format") if isinstance(facts, dict) else facts
+    found = facts.get("format") if isinstance(facts, dict) else None
     if found != FORMAT:
         raise InputError(f"{path} has format {found!r:.40}, this FMBoost reads {FORMAT}: encode again")
     return facts
