@@ -28,14 +28,14 @@ from PIL import Image
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "data")]
 
-from helpers import photo, random_latent, small_booster, write_shards, write_tiny_vae
-from reference_checkpoint import write_checkpoint
+from helpers import photo, random_latent, small_booster, write_shards, write_tiny_vae  # noqa: E402
+from reference_checkpoint import write_checkpoint  # noqa: E402
 
-from fmboost_core import cli, save
-from fmboost_core.images import to_image
-from fmboost_core.latent_file import LatentFile, write_latent
-from fmboost_core.safetensors_file import read_tensors
-from fmboost_core.training.trainer import Trainer
+from fmboost_core import cli, save  # noqa: E402
+from fmboost_core.images import to_image  # noqa: E402
+from fmboost_core.latent_file import LatentFile, write_latent  # noqa: E402
+from fmboost_core.safetensors_file import read_tensors  # noqa: E402
+from fmboost_core.training.trainer import Trainer  # noqa: E402
 
 PICTURES, PICTURE_SIDE, LATENTS = 6, 320, 8
 SAVE_EVERY = 0.2  # seconds between saved states of a training, which takes but a few

@@ -33,6 +33,7 @@ PAPER_AUTHORS = ["Schusterbauer", "Gui", "Ma", "Stracke", "Baumann", "Hu", "Omme
 
 PYPROJECT = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, COMFY = PYPROJECT["project"], PYPROJECT["tool"]["comfy"]
+OPTIONAL = PROJECT["optional-dependencies"]
 
 
 def requirements(file: Path) -> list[Requirement]:
@@ -91,6 +92,14 @@ def test_the_classifiers_are_those_that_the_registry_reads():
     # One that the registry does not know makes it forget all of them.
     known = {"NVIDIA CUDA", "AMD ROCm", "Intel Arc", "Apple Metal"}
     assert accelerators and accelerators <= {f"GPU :: {name}" for name in known} | {"NPU :: Huawei Ascend"}
+
+
+@pytest.mark.parametrize("line", [*PROJECT["dependencies"], *OPTIONAL["train"], *OPTIONAL["eval"]])
+def test_what_users_install_is_pinned_by_range(line):
+    requirement = Requirement(line)
+    kinds = {specifier.operator for specifier in requirement.specifier}
+    # Pillow counts its releases by the year, without breaking with the last.
+    assert kinds == ({">="} if requirement.name == "Pillow" else {">=", "<"})
 
 
 # requirements.txt: ComfyUI-Manager installs it
