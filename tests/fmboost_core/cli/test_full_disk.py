@@ -44,8 +44,7 @@ def calls(tmp_path_factory) -> dict[str, list[object]]:
     pictures, out = root / "pictures", {name: root / name for name in ("up", "con", "enc", "run", "ev")}
     for folder in (pictures, *out.values()):
         folder.mkdir()
-    for k in range(2):
-        to_image(photo(256)).rotate(90 * k).save(pictures / f"{k}.png")
+    to_image(photo(256)).save(pictures / "0.png")
     write_latent(root / "in.latent", LatentFile(random_latent(1, 4, 24, 24)))
     model, vae = root / "model.safetensors", write_tiny_vae(root).with_name("tiny_encoder.safetensors")
     save(model, small_booster())
@@ -96,4 +95,5 @@ def test_a_full_disk_costs_nothing_that_was_there(calls, name):
     after = contents(folder)
     assert {name: after.get(name) for name in before} == before
     assert not [name for name in after if name.endswith(".part")]
-    assert cli.main([name, *map(str, calls[name])]) == 0  # with room again, it goes on
+    if name != "evaluate":  # which takes long, and is interrupted in its own tests
+        assert cli.main([name, *map(str, calls[name])]) == 0  # with room again, it goes on
