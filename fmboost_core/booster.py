@@ -30,7 +30,7 @@ from .upsampling import PIXEL_MODE, VAE_NEEDED, Codec, Size, size_of, upsample
 
 log = logging.getLogger(__name__)
 
-# What nodes and commands start from, by the curves of quality against cost in docs/benchmark.md.
+# What nodes and commands start from, by the curves of quality against cost in docs/sd15/benchmark.md.
 DEFAULT_DETAIL, DEFAULT_STEPS = 0.3, 1
 STATE_COPIES = 8  # fp32 tensors of the result's size that a solver keeps
 LARGEST_TILE = 176  # latent pixels; more at once is hardly faster, and takes more memory

@@ -102,7 +102,7 @@ class FMBoostTrain(io.ComfyNode):
         config = TrainConfig(
             pairs.family, shape={"width": width, "depth": depth}, steps=steps, batch=batch,
             window=min(32, data.crop), learning_rate=learning_rate, warmup=max(1, steps // 20),
-            texture=texture, decoder_weight=1.0 if decoder_loss else 0.0, seed=seed,
+            texture=texture, decoder_weight=1.0 if decoder_loss else 0.0, decoder_close=0.5, seed=seed,
             precision="bf16" if automatic_precision(device) == "bf16" else "fp32",
         )  # fmt: skip
         if model is not None:

@@ -34,7 +34,7 @@ from comfy_server import HOW_TO_GET_ONE, ComfyServer, find_comfyuis  # noqa: E40
 EXAMPLES, BLUEPRINTS = ROOT / "example_workflows", ROOT / "subgraphs"
 BLUEPRINT = "Boost and decode"
 CHECKPOINT_FREE = "boost_a_picture"
-SCALE, QUALITY = 0.75, 82  # of the previews
+SCALE, QUALITY = 0.75, 80  # of the previews
 FRAME = (70, 120, 20, 60)  # pixels that the frontend's own bars take: left, top, right, bottom
 MARGIN, PANEL = 20, 480  # pixels around a graph; side of a crop
 # What a blueprint's node shows of the nodes in it.

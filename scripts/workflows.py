@@ -196,7 +196,12 @@ def cascade_to_2k_and_4k() -> Columns:
     images = [decode(large, weights["VAE"], "VAEDecodeTiled", tile_size=1024) for large in (to_2k, to_4k)]
     saved = [save(images[0], 266, "FMBoost-2K", "2K"), save(images[1], 266, "FMBoost-4K", "4K")]
     columns = [(380, [words, weights]), (380, [*texts, size]), (320, [small, model])]
-    return [*columns, (330, [to_2k, to_4k]), (320, [images[0], Beside(to_4k), images[1]]), (460, saved)]
+    return [
+        *columns,
+        (330, [to_2k, to_4k]),
+        (320, [images[0], Beside(to_4k), images[1]]),
+        (460, [saved[0], Beside(to_4k), saved[1]]),
+    ]
 
 
 def boost_a_picture() -> Columns:
