@@ -129,3 +129,19 @@ def test_wrong_options_are_named(options, message):
 
 def test_adaptive_evaluations_are_not_known_beforehand():
     assert all(evaluations(solver, 5) is None for solver in ADAPTIVE)
+
+
+# One evaluation to begin with, and six more for each step, taken or not.
+@pytest.mark.parametrize(("frequency", "expected"), [(1.0, 1 + 6 * 2), (40.0, 1 + 6 * 15)])
+def test_dopri5_takes_the_steps_that_its_default_tolerance_asks_for(frequency, expected):
+    times: list[float] = []
+    x = torch.full((3,), 0.5, dtype=torch.float64)
+
+    def field(x, t):
+        return torch.cos(torch.tensor(frequency * t)) * (1 + x)
+
+    found = solve(field, x, solver="dopri5", watch=lambda e: times.append(e.t))
+    exact = 1.5 * math.exp(math.sin(frequency) / frequency) - 1
+    assert found.tolist() == pytest.approx([exact] * 3, abs=2e-3)
+    assert len(times) == expected
+    assert max(times) <= 1

@@ -8,7 +8,7 @@ from torch import nn
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from fmboost_core.networks.unet import UNet, UNetConfig
 from fmboost_core.peak_memory import PeakMemory
-from fmboost_core.tiling import SMALLEST_TILE, OutOfMemory, TiledNetwork, is_out_of_memory
+from fmboost_core.tiling import SMALLEST_TILE, OutOfMemory, TiledNetwork, _rise, is_out_of_memory
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +118,37 @@ def test_backends_say_it_differently():
     )
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("no kernel image"))
+
+
+class Pointwise(nn.Module):
+    """Sees no neighbours, so that tiles of any kind must give the numbers of the whole."""
+
+    size_multiple, streams = 2, False
+
+    def forward(self, x, t, context, sigma, scale):
+        number = (t + 3 * sigma + 5 * scale).reshape(-1, 1, 1, 1)
+        return 2 * x + number + (0 if context is None else context.square())
+
+
+@pytest.mark.parametrize("context", [True, False])
+@pytest.mark.parametrize("tile", [16, 24])
+@pytest.mark.parametrize("size", [(50, 90), (96, 40)])
+def test_blended_tiles_of_a_pointwise_network_are_the_whole(size, tile, context):
+    x, other = torch.randn(2, 2, 4, *size, generator=torch.Generator().manual_seed(0)).unbind()
+    conditions = (
+        torch.tensor([0.1, 0.2]),
+        other if context else None,
+        torch.tensor([0.3, 0.4]),
+        torch.ones(2),
+    )
+    parts = TiledNetwork(Pointwise(), tile)(x, *conditions)
+    torch.testing.assert_close(parts, Pointwise()(x, *conditions))
+
+
+def test_a_tile_rises_over_two_halos_from_an_inner_edge():
+    ramp = torch.tensor([0.5, 1.5, 2.5, 3.5]) / 4
+    ones = torch.ones(6)
+    assert torch.equal(_rise(slice(0, 10), 2, 30), torch.cat([ones, ramp.flip(0)]))
+    assert torch.equal(_rise(slice(20, 30), 2, 30), torch.cat([ramp, ones]))
+    assert torch.equal(_rise(slice(10, 20), 2, 30), torch.cat([ramp, ones[:2], ramp.flip(0)]))
+    assert torch.equal(_rise(slice(0, 6), 2, 6), ones)
