@@ -25,5 +25,5 @@ def test_freed_memory_is_used_again_without_page_faults():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     ).stdout.split()
     assert done == "True"
-    # 64 MiB anew are 16384 pages of 4 KiB, each of the ten times; once may be, where the last hole was too small.
+    # 64 MiB anew are 16384 pages of 4 KiB, each of the ten times; once happens, where a hole was too small.
     assert int(faults) < 3 * 16384
