@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from comfy_server import ComfyServer
 
 try:
-    from playwright.sync_api import Page, Playwright, sync_playwright
+    from playwright.sync_api import Page, Playwright, TimeoutError, sync_playwright
 except ImportError:
     sync_playwright = None
 
@@ -74,12 +74,19 @@ class Frontend:
         """Add a node as a user does: double-click on an empty place, type its name, press Enter."""
         before = self.call("() => app.graph.nodes.length")
         place = self.call("() => app.canvas.canvas.height - 150")
-        self.page.mouse.dblclick(800, place)
-        self.page.locator("input[type=text]:focus, input:focus").wait_for()
-        self.page.keyboard.type(name)
-        self.page.get_by_text(name).last.wait_for()
-        self.page.keyboard.press("Enter")
-        self.page.wait_for_function("before => app.graph.nodes.length > before", arg=before)
+        for patience in (5_000, 5_000, 30_000):  # the list may still be filling when Enter comes
+            self.page.mouse.dblclick(800, place)
+            self.page.locator("input[type=text]:focus, input:focus").wait_for()
+            self.page.keyboard.type(name)
+            self.page.get_by_text(name).last.wait_for()
+            self.page.keyboard.press("Enter")
+            with suppress(TimeoutError):
+                self.page.wait_for_function(
+                    "before => app.graph.nodes.length > before", arg=before, timeout=patience
+                )
+                return
+            self.page.keyboard.press("Escape")
+        raise AssertionError(f"{name} was not added by search")
 
     def missing_nodes(self) -> list[str]:
         """Types on the canvas that this ComfyUI does not have."""
