@@ -8,6 +8,7 @@ off, nor on which device.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
@@ -58,7 +59,8 @@ class Trainer:
         pairs: the data.
         folder: where the run is kept, and resumed from when a state is there.
         decoder: of the pairs' family, needed when `decoder_weight` is positive.
-        initial: weights to start a new run from, those of a network of the same shape.
+        initial: weights to start a new run from, those of a network of the same shape; the latents may have
+            another number of channels.
         processes: this process among those that train together.
 
     Raises:
@@ -249,10 +251,13 @@ class Trainer:
             )
 
     def _start_from(self, initial: VelocityNetwork) -> None:
-        try:
-            self.network.load_state_dict(initial.state_dict())
-        except RuntimeError as error:
-            raise InputError("the weights to start from are of a network of another shape") from error
+        """Take the weights; for latents of other channels, all but the layers that see or make channels."""
+        channels = self.network.config.latent_channels
+        if dataclasses.replace(initial.config, latent_channels=channels) != self.network.config:
+            raise InputError("the weights to start from are of a network of another shape")
+        own = self.network.state_dict()
+        taken = {name: w for name, w in initial.state_dict().items() if w.shape == own[name].shape}
+        self.network.load_state_dict(own | taken)
 
     def _decoder_loss(self) -> DecoderLoss | None:
         if self.config.decoder_weight == 0:

@@ -152,6 +152,18 @@ def test_fine_tuning_starts_from_the_given_weights(pairs, tmp_path):
         Trainer(changed(shape={"width": 64, "depth": 2}), pairs, tmp_path / "other", initial=initial)
 
 
+def test_weights_for_other_latents_give_all_but_the_layers_that_see_channels(tmp_path):
+    initial = lively(small_booster().network)
+    pairs = PairData(write_shards(tmp_path / "pairs", family="flux"), "flux")
+    network = Trainer(changed(family="flux"), pairs, tmp_path / "run", initial=initial).network
+    taken = dict(initial.named_parameters())
+    for name, parameter in network.named_parameters():
+        if name.split(".")[0] in ("stem", "head") and parameter.shape != taken[name].shape:
+            continue
+        assert torch.equal(parameter, taken[name]), name
+    assert not network.head.weight.any()  # so that it begins as interpolation
+
+
 def test_one_noise_level_as_in_the_paper():
     _, sigma, t = draw(changed(sigma_range=(0.6, 0.6), start=0.0), 0, list(range(1000)), (1,))
     assert torch.equal(sigma, torch.full((1000,), 0.6))
