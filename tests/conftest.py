@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,17 @@ sys.path.insert(0, str(DATA))
 
 
 keep_freed_memory()  # otherwise most of the time goes into page faults
+SHARED = "PYTEST_XDIST_WORKER" in os.environ  # the cores, with other workers
+if SHARED:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the commands and servers that tests start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A worker takes whole files, whose tests share what is costly, or all tests of one ComfyUI."""
+    for item in items if SHARED else ():
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        item.add_marker(pytest.mark.xdist_group(str(parameters.get("server", item.path))))
 
 
 class ReferenceData:
