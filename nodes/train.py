@@ -77,7 +77,11 @@ class FMBoostTrain(io.ComfyNode):
                     "depth", default=6, min=1, max=64, extra_dict={"advanced": True},
                     tooltip="Blocks of a new network; without effect where a model is connected.",
                 ),
-                FMBoostModel.Input("model", optional=True, tooltip="Fine-tune this one; else a new network."),
+                FMBoostModel.Input(
+                    "model", optional=True,
+                    tooltip="Fine-tune this one (one of another family gives a good start); else a new"
+                    " network.",
+                ),
             ],
             outputs=[
                 FMBoostModel.Output(display_name="FMBOOST_MODEL", tooltip="The trained model."),
@@ -102,12 +106,12 @@ class FMBoostTrain(io.ComfyNode):
         config = TrainConfig(
             pairs.family, shape={"width": width, "depth": depth}, steps=steps, batch=batch,
             window=min(32, data.crop), learning_rate=learning_rate, warmup=max(1, steps // 20),
-            texture=texture, decoder_weight=1.0 if decoder_loss else 0.0, decoder_close=0.5, seed=seed,
+            texture=texture, decoder_weight=1.0 if decoder_loss else 0.0, decoder_close=0.25, seed=seed,
             precision="bf16" if automatic_precision(device) == "bf16" else "fp32",
         )  # fmt: skip
         if model is not None:
             sigma_range = model.booster.spec.sigma_range
-            config = replace(config, shape=_shape(model, pairs.family), sigma_range=sigma_range)
+            config = replace(config, shape=_shape(model), sigma_range=sigma_range)
         model_management.unload_all_models()
         # ComfyUI runs nodes in inference mode, whose tensors cannot be trained.
         with torch.inference_mode(False), torch.enable_grad():
@@ -125,10 +129,8 @@ class FMBoostTrain(io.ComfyNode):
         return io.NodeOutput(ManagedBooster.manage(trained), {"loss": losses})
 
 
-def _shape(model: ManagedBooster, family: str) -> dict[str, int]:
+def _shape(model: ManagedBooster) -> dict[str, int]:
     config = model.booster.network.config
-    if model.booster.spec.family != family:
-        raise InputError(f"the model boosts {model.booster.spec.family} latents, but the pairs are {family}")
     if not isinstance(config, BoostNetConfig):
         raise InputError("only BoostNet models can be fine-tuned here: this one is another network")
     return {"width": config.width, "depth": config.depth}

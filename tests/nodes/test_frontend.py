@@ -14,6 +14,8 @@ from comfy_frontend import NoBrowser, open_frontend
 from comfy_server import PACK
 from PIL import Image
 
+from fmboost_core import inspect
+
 WORKFLOWS = {path.stem: path for path in sorted((PACK / "example_workflows").glob("*.json"))}
 BLUEPRINT = PACK / "subgraphs" / "Boost and decode.json"
 PHOTO = Path(__file__).parents[1] / "data" / "photo.png"
@@ -117,9 +119,13 @@ def test_shifted_values_are_noticed(frontend, object_info):
     assert any("detail" in problem for problem in problems(workflow, frontend.prompt(), object_info))
 
 
-def test_the_workflow_without_a_checkpoint_runs_to_a_picture(frontend, server):
+@pytest.fixture
+def tiny_vae(server):
     if not (server.base / "models" / "vae_approx" / "taesd_decoder.safetensors").exists():
         pytest.skip("put taesd_encoder and taesd_decoder.safetensors into ComfyUI's models/vae_approx")
+
+
+def test_the_workflow_without_a_checkpoint_runs_to_a_picture(frontend, server, tiny_vae):
     frontend.load(read(WORKFLOWS["boost_a_picture"]), "boost_a_picture")
     prompt = frontend.prompt()
     (saver,) = (key for key, node in prompt.items() if node["class_type"] == "SaveImage")
@@ -128,6 +134,22 @@ def test_the_workflow_without_a_checkpoint_runs_to_a_picture(frontend, server):
     picture = Image.open(server.base / "output" / saved["subfolder"] / saved["filename"])
     assert picture.size == tuple(2 * side for side in Image.open(PHOTO).size)
     assert len(picture.convert("RGB").getcolors(1 << 20)) > 1000
+
+
+def test_the_training_workflow_runs_to_a_model_and_its_loss_graph(frontend, server, tiny_vae):
+    frontend.load(read(WORKFLOWS["train_a_booster"]), "train_a_booster")
+    prompt = frontend.prompt()
+    by_kind = {node["class_type"]: (key, node["inputs"]) for key, node in prompt.items()}
+    # The same graph on less: a smaller picture, one crop, fewer steps.
+    by_kind["ImageScale"][1].update(width=512, height=512)
+    by_kind["FMBoostMakePairs"][1].update(crops=1)
+    by_kind["FMBoostTrain"][1].update(steps=10, batch=1)
+    entry = server.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    (graph,) = entry["outputs"][by_kind["LossGraphNode"][0]]["images"]
+    assert Image.open(server.base / graph["type"] / graph["subfolder"] / graph["filename"]).width > 100
+    info = inspect(server.base / "models" / "fmboost" / "my_booster.safetensors")
+    assert (info.spec.family, info.spec.training["steps"]) == ("sd15", 10)
 
 
 def test_the_blueprint_is_offered_and_can_be_added(frontend, server):
