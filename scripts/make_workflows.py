@@ -23,7 +23,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fmboost_core import builtin_models
 
-from .workflows import WORKFLOWS, Beside, Columns, Node, Output, boost_and_decode
+from .canvas import Beside, Columns, Node, Output
+from .workflows import WORKFLOWS, boost_and_decode
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))

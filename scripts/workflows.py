@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-HUB = "https://huggingface.co"
+from .canvas import Beside, Columns, Node, Output, loader, node, note
+
 SD15 = "Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors"
+SD35 = "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors"
 LCM = "latent-consistency/lcm-lora-sdv1-5/resolve/main/pytorch_lora_weights.safetensors"
 LIGHTHOUSE = (
     "a lighthouse on a cliff above a stormy sea, dramatic clouds, golden light, highly detailed photograph"
@@ -20,56 +19,7 @@ TINY_VAE = (
     "**taesd** in Load VAE needs the files `taesd_encoder` and `taesd_decoder` of"
     " [madebyollin/taesd](https://github.com/madebyollin/taesd) in `models/vae_approx`"
 )
-
-
-@dataclass(frozen=True)
-class Output:
-    """A node's output, to be given as another node's input."""
-
-    node: Node
-    name: str
-
-
-@dataclass(eq=False)
-class Node:
-    """A node: links and widget values by input name, and how it looks."""
-
-    kind: str
-    inputs: dict[str, Any]
-    tall: int = 0  # pixels, at least
-    title: str | None = None
-    models: list[dict[str, str]] = field(default_factory=list)
-
-    def __getitem__(self, output: str) -> Output:
-        return Output(self, output)
-
-
-@dataclass(frozen=True)
-class Beside:
-    """In a column: what follows starts no higher than this node of an earlier column."""
-
-    node: Node
-
-
 PREVIEWED = 600  # pixels that a boost is tall while it shows its live preview
-Columns = list[tuple[int, list[Node | Beside]]]  # each: its width, and its nodes from top to bottom
-
-
-def node(kind: str, *, tall: int = 0, title: str | None = None, **inputs: Any) -> Node:
-    return Node(kind, inputs, tall, title)
-
-
-def note(tall: int, text: str) -> Node:
-    """A note of Markdown, whose lines are joined to paragraphs and items."""
-    joined = re.sub(r"(?<!\n)\n *(?![ \n-])", " ", inspect.cleandoc(text))
-    return node("MarkdownNote", tall=tall, title="About", text=joined)
-
-
-def loader(kind: str, widget: str, address: str, folder: str, **inputs: Any) -> Node:
-    """A loader of a file that the frontend offers to download."""
-    file = address.rsplit("/", 1)[-1]
-    models = [{"name": file, "url": f"{HUB}/{address}", "directory": folder}]
-    return Node(kind, {widget: file, **inputs}, models=models)
 
 
 def checkpoint(address: str = SD15) -> Node:
@@ -101,8 +51,8 @@ def prompts(clip: Output, text: str) -> list[Node]:
     ]
 
 
-def empty(side: int) -> Node:
-    return node("EmptyLatentImage", width=side, height=side, batch_size=1)
+def empty(side: int, kind: str = "EmptyLatentImage") -> Node:
+    return node(kind, width=side, height=side, batch_size=1)
 
 
 def sample(model: Output, texts: Sequence[Node], latent: Node, **values: Any) -> Node:
@@ -113,10 +63,10 @@ def sample(model: Output, texts: Sequence[Node], latent: Node, **values: Any) ->
     return node("KSampler", **links, **(usual | values))
 
 
-def text_to_image(words: Node, file: str, family: str, side: int) -> Columns:
-    weights, size, model = checkpoint(file), empty(side), booster(family)
+def text_to_image(words: Node, file: str, family: str, size: Node, **sampling: Any) -> Columns:
+    weights, model = checkpoint(file), booster(family)
     texts = prompts(weights["CLIP"], LIGHTHOUSE)
-    small = sample(weights["MODEL"], texts, size)
+    small = sample(weights["MODEL"], texts, size, **sampling)
     large = boost(model, small["LATENT"])
     image = decode(large, weights["VAE"])
     columns = [(380, [words, weights]), (380, [*texts, size]), (320, [small, model])]
@@ -134,7 +84,7 @@ def sd15_text_to_image() -> Columns:
         - **factor**: up to 8; above 2 it works in stages.
         - The same checkpoint's VAE decodes the large latent.
         """)  # fmt: skip
-    return text_to_image(words, SD15, "sd15", 512)
+    return text_to_image(words, SD15, "sd15", empty(512))
 
 
 def sdxl_text_to_image() -> Columns:
@@ -147,7 +97,24 @@ def sdxl_text_to_image() -> Columns:
           checkpoint that came of SDXL, such as Pony and Illustrious.
         - Out of memory at VAE Decode? Put *VAE Decode (Tiled)* in its place.
         """)  # fmt: skip
-    return text_to_image(words, SDXL, "sdxl", 1024)
+    return text_to_image(words, SDXL, "sdxl", empty(1024))
+
+
+def sd35_text_to_image() -> Columns:
+    words = note(240, """
+        ## Text to image at 2048 px with Stable Diffusion 3.5
+
+        Stable Diffusion 3.5 samples at 1024×1024, and **FMBoost Upscale Latent** takes its latent to
+        2048×2048.
+
+        - **model_name** ends in **sd3**: it serves Stable Diffusion 3 and 3.5, medium and large, whose
+          latents are the same.
+        - The checkpoint here is the medium one, with its text encoders in the file.
+        - Out of memory at VAE Decode? Put *VAE Decode (Tiled)* in its place.
+        """)  # fmt: skip
+    size = empty(1024, "EmptySD3LatentImage")
+    sampling = {"cfg": 4.5, "sampler_name": "euler", "scheduler": "sgm_uniform"}
+    return text_to_image(words, SD35, "sd3", size, **sampling)
 
 
 def lcm_sd15_4_steps() -> Columns:
@@ -295,8 +262,8 @@ def train_a_booster() -> Columns:
 
 
 WORKFLOWS: list[Callable[[], Columns]] = [
-    sd15_text_to_image, lcm_sd15_4_steps, sdxl_text_to_image, cascade_to_2k_and_4k, boost_a_picture,
-    boost_then_refine, train_a_booster,
+    sd15_text_to_image, lcm_sd15_4_steps, sdxl_text_to_image, sd35_text_to_image,
+    cascade_to_2k_and_4k, boost_a_picture, boost_then_refine, train_a_booster,
 ]  # fmt: skip
 
 

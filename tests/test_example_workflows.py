@@ -14,8 +14,9 @@ FOLDER = Path(__file__).parents[1] / "example_workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.json"))
 CORE = {
     "CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "LatentUpscaleBy",
-    "LoadImage", "MarkdownNote", "PreviewImage", "SaveImage", "VAEDecode", "VAEEncode", "VAELoader",
-    "ImageScale", "LossGraphNode", "LoraLoaderModelOnly", "ModelSamplingDiscrete", "VAEDecodeTiled",
+    "EmptySD3LatentImage", "LoadImage", "MarkdownNote", "PreviewImage", "SaveImage", "VAEDecode", "VAEEncode",
+    "VAELoader", "ImageScale", "LossGraphNode", "LoraLoaderModelOnly", "ModelSamplingDiscrete",
+    "VAEDecodeTiled",
 }  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def nodes(path: Path, kind: str | None = None) -> list[dict]:
 def test_there_are_workflows_to_start_from():
     assert {
         "boost_a_picture", "boost_then_refine", "cascade_to_2k_and_4k", "lcm_sd15_4_steps",
-        "sd15_text_to_image", "sdxl_text_to_image", "train_a_booster",
+        "sd15_text_to_image", "sdxl_text_to_image", "sd35_text_to_image", "train_a_booster",
     } <= {path.stem for path in WORKFLOWS}  # fmt: skip
 
 
