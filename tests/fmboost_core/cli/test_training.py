@@ -6,9 +6,10 @@ import pytest
 import torch
 from helpers import photo, small_booster, write_tiny_vae
 
-from fmboost_core import inspect, save
+from fmboost_core import Booster, BoosterSpec, inspect, save
 from fmboost_core.cli import main
 from fmboost_core.images import to_image
+from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 
 RECIPE = """
 family = "sd15"
@@ -88,8 +89,9 @@ def test_fine_tuning_names_what_it_started_from(work, capsys):
     assert train(work, "--init", str(work / "start.safetensors")) == 0
     training = inspect(work / "run" / "model.safetensors").spec.training
     assert training["started_from"] == {"model": "start", "training": {"steps": 7}}
-    save(work / "flux.safetensors", small_booster("flux"), dtype=torch.float32)
-    assert train(work, "--init", str(work / "flux.safetensors")) == 2
+    deeper = Booster(BoostNet(BoostNetConfig(4, width=64, depth=2)), BoosterSpec("sd15"))
+    save(work / "deeper.safetensors", deeper)
+    assert train(work, "--init", str(work / "deeper.safetensors")) == 2
     assert "of a network of another shape" in capsys.readouterr().err
 
 
