@@ -35,6 +35,7 @@ from ..tiny_vae import TinyDecoder
 from ..upsampling import resize_latent, size_of
 from .config import AUTO, TrainConfig
 from .data import PairData
+from .draws import draw, draw_close
 from .journal import Journal
 from .loss import DecoderLoss
 from .optimiser import Optimiser
@@ -299,29 +300,6 @@ class Trainer:
         save(snapshots / f"{self.step:07d}.safetensors", booster)
         for old in sorted(snapshots.glob("*.safetensors"))[:-SNAPSHOTS]:
             old.unlink()
-
-
-def draw(
-    config: TrainConfig, step: int, items: list[int], shape: tuple[int, ...]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise (N, *shape), noise levels σ (N,) and times t (N,) of a step's items, each item's its own."""
-    noise, levels, times = [], [], []
-    low, high = config.sigma_range
-    for item in items:
-        rng = np.random.default_rng([config.seed, step, item])
-        level, when, kind, begin = rng.random(4)
-        levels.append(low if kind < config.clean else low + level * (high - low))
-        times.append(0.0 if begin < config.start else when)
-        noise.append(torch.from_numpy(rng.standard_normal(shape, np.float32)))
-    sigma, t = (torch.tensor(values, dtype=torch.float32) for values in (levels, times))
-    return torch.stack(noise), sigma, t
-
-
-def draw_close(rng: np.random.Generator, share: float, whole: int) -> tuple[slice, slice]:
-    """Rows and columns of a square somewhere in a larger one, whose side is that share of it."""
-    side = max(1, round(share * whole))
-    top, left = (int(start) for start in rng.integers(0, whole - side + 1, 2))
-    return slice(top, top + side), slice(left, left + side)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

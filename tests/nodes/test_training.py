@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import DATA
 
-from fmboost_core import inspect, load
+from fmboost_core import Booster, inspect, load
 
 
 def graph(**changes) -> dict:
@@ -69,30 +69,29 @@ def test_images_become_a_model_and_a_loss_graph(server):
         path.unlink()
 
 
-def test_fine_tuning_goes_on_from_a_model(server):
-    loader = ("FMBoostModelLoader", {"model_name": "small.safetensors", "precision": "fp32"})
+def fine_tuned(server, name: str) -> tuple[Booster, Booster]:
+    """A model of the server's, and what ten steps at a tiny rate make of it."""
+    loader = ("FMBoostModelLoader", {"model_name": f"{name}.safetensors", "precision": "fp32"})
     changes = {"nodes": {"load": loader}, "train": {"model": ["load", 0], "learning_rate": 1e-6, "steps": 10}}
     entry = server.run(graph(**changes, save={"name": "tuned"}))
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
     models = server.base / "models" / "fmboost"
-    start, tuned = (load(models / f"{name}.safetensors", dtype=torch.float32) for name in ("small", "tuned"))
+    start, tuned = (load(models / f"{n}.safetensors", dtype=torch.float32) for n in (name, "tuned"))
+    (models / "tuned.safetensors").unlink()
+    return start, tuned
+
+
+def test_fine_tuning_goes_on_from_a_model(server):
+    start, tuned = fine_tuned(server, "small")
     for a, b in zip(start.network.parameters(), tuned.network.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-2, rtol=2e-2)
-    (models / "tuned.safetensors").unlink()
 
 
 def test_a_model_of_another_family_gives_a_start(server):
-    flux = ("FMBoostModelLoader", {"model_name": "flux.safetensors", "precision": "fp32"})
-    changes = {"nodes": {"load": flux}, "train": {"model": ["load", 0], "learning_rate": 1e-6, "steps": 10}}
-    entry = server.run(graph(**changes, save={"name": "from_flux"}))
-    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
-    models = server.base / "models" / "fmboost"
-    path = models / "from_flux.safetensors"
-    booster, start = load(path, dtype=torch.float32), load(models / "flux.safetensors", dtype=torch.float32)
-    assert booster.spec.family == "sd15" and booster.network.config.latent_channels == 4
-    trained, given = (b.network.blocks[0].conv1.weight for b in (booster, start))
+    start, tuned = fine_tuned(server, "flux")
+    assert tuned.spec.family == "sd15" and tuned.network.config.latent_channels == 4
+    trained, given = (b.network.blocks[0].conv1.weight for b in (tuned, start))
     torch.testing.assert_close(trained, given, atol=0.02, rtol=0)
-    path.unlink()
 
 
 def test_cancel_keeps_what_was_learned_and_the_run_goes_on(server):

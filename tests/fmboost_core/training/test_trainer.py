@@ -13,9 +13,10 @@ from fmboost_core import InputError, load
 from fmboost_core.tiny_vae import TinyDecoder
 from fmboost_core.training.config import TrainConfig
 from fmboost_core.training.data import PairData
+from fmboost_core.training.draws import draw, draw_close
 from fmboost_core.training.journal import read_table
 from fmboost_core.training.optimiser import OPTIMISERS
-from fmboost_core.training.trainer import Trainer, draw, draw_close, learning_rate
+from fmboost_core.training.trainer import Trainer, learning_rate
 
 CONFIG = TrainConfig(
     "sd15", shape={"width": 64, "depth": 1}, steps=6, batch=2, window=8, warmup=1, decoder_weight=0.0
@@ -153,7 +154,7 @@ def test_fine_tuning_starts_from_the_given_weights(pairs, tmp_path):
 
 
 def test_weights_for_other_latents_give_all_but_the_layers_that_see_channels(tmp_path):
-    initial = lively(small_booster().network)
+    initial = small_booster().network
     pairs = PairData(write_shards(tmp_path / "pairs", family="flux"), "flux")
     network = Trainer(changed(family="flux"), pairs, tmp_path / "run", initial=initial).network
     taken = dict(initial.named_parameters())
@@ -203,7 +204,7 @@ from test_trainer import TWO
 from fmboost_core.training.data import PairData
 from fmboost_core.processes import Processes
 from fmboost_core.training.journal import read_table
-from fmboost_core.training.trainer import Trainer, draw, draw_close, learning_rate
+from fmboost_core.training.trainer import Trainer
 from accelerate import Accelerator
 torch.set_num_threads(1)
 work = Path(sys.argv[2])

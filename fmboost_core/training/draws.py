@@ -1,0 +1,32 @@
+"""What is random in a training step: it follows from the seed, the step and an item's number alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import TrainConfig
+
+
+def draw(
+    config: TrainConfig, step: int, items: list[int], shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise (N, *shape), noise levels σ (N,) and times t (N,) of a step's items, each item's its own."""
+    noise, levels, times = [], [], []
+    low, high = config.sigma_range
+    for item in items:
+        rng = np.random.default_rng([config.seed, step, item])
+        level, when, kind, begin = rng.random(4)
+        levels.append(low if kind < config.clean else low + level * (high - low))
+        times.append(0.0 if begin < config.start else when)
+        noise.append(torch.from_numpy(rng.standard_normal(shape, np.float32)))
+    sigma, t = (torch.tensor(values, dtype=torch.float32) for values in (levels, times))
+    return torch.stack(noise), sigma, t
+
+
+def draw_close(rng: np.random.Generator, share: float, whole: int) -> tuple[slice, slice]:
+    """Rows and columns of a square somewhere in a larger one, whose side is that share of it."""
+    side = max(1, round(share * whole))
+    top, left = (int(start) for start in rng.integers(0, whole - side + 1, 2))
+    return slice(top, top + side), slice(left, left + side)
