@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import sizes
 from .compilation import CompiledNetwork
-from .errors import FMBoostError, InputError
+from .errors import CheckpointError, FMBoostError, InputError
 from .families import LatentFamily
 from .flow import augment
 from .free_memory import free_memory
@@ -73,6 +73,12 @@ class Booster:
         self.network = network.eval()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec = spec
+        alike = spec.source_upsampling == spec.context_upsampling and spec.path == "linear"
+        if network.straight and not (alike and spec.sigma_min == 0):
+            raise CheckpointError(
+                f"a {type(network).__name__} needs a linear path, and a context upsampled as the source is:"
+                " the model's description is damaged"
+            )
         self.forward = CompiledNetwork(network) if compiled else network
 
     @property
@@ -105,7 +111,7 @@ class Booster:
             tile += 2 * BLEND_HALO
         at_once = min(pixels, tile**2) if tile else pixels
         if self.network.streams and at_once < pixels:
-            at_once += size[1] * (self.network.receptive_field or 0) // 2  # rows kept between bands
+            at_once += size[1] * (self.network.receptive_field or 0)  # kept back, and freed at the end
         return at_once * self._bytes_per_pixel() + pixels * shape[1] * 4 * STATE_COPIES
 
     def _bytes_per_pixel(self) -> int:

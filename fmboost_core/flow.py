@@ -17,6 +17,8 @@ from torch import Tensor
 
 from .errors import InputError
 
+LEAST_NOISE = 1e-3  # σ is taken for at least that where it divides
+
 
 class Path(Protocol):
     """Coefficients of x_t = a(t)·x1 + b(t)·x0 and of its time derivative."""
@@ -115,6 +117,35 @@ def augment(u: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
         sigma = per_item(sigma, u)
         return torch.sqrt(1 - sigma**2) * u + sigma * noise
     return torch.add(math.sqrt(1 - sigma**2) * u, noise, alpha=sigma)
+
+
+def velocity_to(endpoint: Tensor, x: Tensor, u: Tensor, t: Tensor, sigma: Tensor, deviation: float) -> Tensor:
+    """The velocity at x on a linear path from `augment(u, ε, σ)` that a guess of the endpoint stands for.
+
+    Were x1 - u Gaussian of a deviation ρ, the velocity's mean, given x and u, would be linear in them; that
+    part needs no network. What a network has to add is weighed by what x leaves open: all at t = 0, nothing
+    where x tells the endpoint (σ = 0 and t > 0, or t = 1). So noise is taken away exactly, and at σ = 0
+    paths are straight. This is the preconditioning of EDM (Karras et al. 2022, arXiv 2206.00364, appendix
+    B.6) for a source that depends on the data: with y = x - m·u, m = (1-t)·sqrt(1-σ²) + t, and
+    d = t²ρ² + (1-t)²σ²,
+
+        v = (1 - sqrt(1-σ²))·u + (tρ² - (1-t)σ²)/d · y + (1-t)σ²/d · (endpoint - u - tρ²/d · y).
+
+    Args:
+        endpoint, x, u: shape (B, ...); the guess, the point, and the source without noise.
+        t, sigma: shape (B,).
+        deviation: ρ, of what the endpoint differs from u by, per element.
+
+    Returns:
+        Shape (B, ...), at least fp32; at t = 0 it leads to the guess in one step.
+    """
+    t, sigma = per_item(t.float(), x), per_item(sigma.float(), x)
+    alpha = torch.sqrt(1 - sigma**2)
+    signal, noise = t * deviation**2, (1 - t) * (sigma**2 + LEAST_NOISE**2)
+    whole = t * signal + (1 - t) * noise
+    y = x - ((1 - t) * alpha + t) * u
+    unexplained = endpoint - u - signal / whole * y
+    return (1 - alpha) * u + (signal - noise) / whole * y + noise / whole * unexplained
 
 
 def cosine_alpha_bar(t: float) -> float:

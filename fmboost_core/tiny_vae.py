@@ -19,7 +19,9 @@ WIDTH = 64
 PIXELS_PER_LATENT = 8
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    """relu(x + three 3×3 convolutions of x)."""
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Sequential(
@@ -49,9 +51,9 @@ class TinyEncoder(nn.Sequential):
     """Pixels (B, 3, 8H, 8W) in [0, 1] → model-space latents (B, C, H, W)."""
 
     def __init__(self, latent_channels: int = 4) -> None:
-        stages: list[nn.Module] = [nn.Conv2d(3, WIDTH, 3, padding=1), _Residual()]
+        stages: list[nn.Module] = [nn.Conv2d(3, WIDTH, 3, padding=1), Residual()]
         for _ in range(3):
-            stages += [_resample(stride=2), _Residual(), _Residual(), _Residual()]
+            stages += [_resample(stride=2), Residual(), Residual(), Residual()]
         super().__init__(*stages, nn.Conv2d(WIDTH, latent_channels, 3, padding=1))
         self.latent_channels = latent_channels
 
@@ -83,9 +85,9 @@ class TinyDecoder(nn.Sequential):
             nn.ReLU(),
         ]
         for blocks in (3, 3, 3):
-            stages += [_Residual() for _ in range(blocks)]
+            stages += [Residual() for _ in range(blocks)]
             stages += [nn.Upsample(scale_factor=2), _resample()]
-        super().__init__(*stages, _Residual(), nn.Conv2d(WIDTH, 3, 3, padding=1))
+        super().__init__(*stages, Residual(), nn.Conv2d(WIDTH, 3, 3, padding=1))
 
     def features(self, z: Tensor, stages: int, close: tuple[slice, slice] | None = None) -> list[Tensor]:
         """Activations at the end of the first `stages` resolutions (1 to 4), coarse to fine.

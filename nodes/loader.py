@@ -34,8 +34,8 @@ class FMBoostModelLoader(io.ComfyNode):
                     "model_name",
                     options=model_names(),
                     tooltip="The part after the dash is the latent family: sd15 is for Stable Diffusion 1.x"
-                    " and 2.x, sdxl for SDXL and sd3 for Stable Diffusion 3 and 3.5. A model boosts latents"
-                    " of its own family only.",
+                    " and 2.x, sdxl for SDXL, sd3 for Stable Diffusion 3 and 3.5, and flux for FLUX.1 and"
+                    " what shares its VAE (Z-Image, Chroma). A model boosts latents of its own family only.",
                 ),
                 io.Combo.Input(
                     "precision",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import folder_paths
 import torch
@@ -13,10 +14,11 @@ from comfy_api.latest import io
 from latent_preview import get_previewer
 
 from ..fmboost_core import FAMILIES, InputError, load, save
-from ..fmboost_core.networks.boostnet import BoostNetConfig
+from ..fmboost_core.networks import network_name
+from ..fmboost_core.networks.trunk import Trunk
 from ..fmboost_core.precision import PRECISIONS
 from ..fmboost_core.processes import Processes
-from ..fmboost_core.tiny_vae import TinyDecoder
+from ..fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 from ..fmboost_core.training.config import TrainConfig
 from ..fmboost_core.training.data import PairData
 from ..fmboost_core.training.journal import read_table
@@ -27,6 +29,8 @@ from .managed import LATENT_FORMATS, ManagedBooster, automatic_precision
 from .pairs import TRAINING_CATEGORY, FMBoostPairs, PairsFolder
 from .work_folders import RUNS, work_folder
 
+NEW_NETWORK = "bridgenet"
+Half = TypeVar("Half", TinyEncoder, TinyDecoder)
 LossMap = io.Custom("LOSS_MAP")
 MODEL_FILE = "model.safetensors"
 ROWS = 200  # of the loss curve
@@ -59,7 +63,8 @@ class FMBoostTrain(io.ComfyNode):
                 io.Boolean.Input(
                     "decoder_loss", default=True,
                     tooltip="Compare what the family's tiny VAE decoder makes of the latents, rather than the"
-                    " latents alone: much better pictures. Needs its file in models/vae_approx.",
+                    " latents alone: much better pictures. A new network also starts from that VAE. Needs"
+                    " its files in models/vae_approx.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**32 - 1, control_after_generate=False,
@@ -74,7 +79,7 @@ class FMBoostTrain(io.ComfyNode):
                     tooltip="Channels of a new network; without effect where a model is connected.",
                 ),
                 io.Int.Input(
-                    "depth", default=6, min=1, max=64, extra_dict={"advanced": True},
+                    "depth", default=4, min=1, max=64, extra_dict={"advanced": True},
                     tooltip="Blocks of a new network; without effect where a model is connected.",
                 ),
                 FMBoostModel.Input(
@@ -104,20 +109,21 @@ class FMBoostTrain(io.ComfyNode):
             )
         data = PairData(pairs.path, pairs.family)
         config = TrainConfig(
-            pairs.family, shape={"width": width, "depth": depth}, steps=steps, batch=batch,
+            pairs.family, NEW_NETWORK, {"width": width, "depth": depth}, steps=steps, batch=batch,
             window=min(32, data.crop), learning_rate=learning_rate, warmup=max(1, steps // 20),
             texture=texture, decoder_weight=1.0 if decoder_loss else 0.0, decoder_close=0.25, seed=seed,
             precision="bf16" if automatic_precision(device) == "bf16" else "fp32",
         )  # fmt: skip
         if model is not None:
-            sigma_range = model.booster.spec.sigma_range
-            config = replace(config, shape=_shape(model), sigma_range=sigma_range)
+            config = _like(model, config)
+        decoder = _tiny(TinyDecoder, pairs.family) if decoder_loss else None
+        encoder = _tiny(TinyEncoder, pairs.family) if decoder_loss and model is None else None
         model_management.unload_all_models()
         # ComfyUI runs nodes in inference mode, whose tensors cannot be trained.
         with torch.inference_mode(False), torch.enable_grad():
             trainer = Trainer(
-                config, data, work_folder(RUNS, name), _decoder(pairs.family) if decoder_loss else None,
-                None if model is None else model.booster.network, Processes(device=device),
+                config, data, work_folder(RUNS, name), decoder,
+                None if model is None else model.booster.network, Processes(device=device), encoder,
             )  # fmt: skip
             path = trainer.folder / MODEL_FILE
             try:
@@ -129,20 +135,23 @@ class FMBoostTrain(io.ComfyNode):
         return io.NodeOutput(ManagedBooster.manage(trained), {"loss": losses})
 
 
-def _shape(model: ManagedBooster) -> dict[str, int]:
-    config = model.booster.network.config
-    if not isinstance(config, BoostNetConfig):
-        raise InputError("only BoostNet models can be fine-tuned here: this one is another network")
-    return {"width": config.width, "depth": config.depth}
+def _like(model: ManagedBooster, config: TrainConfig) -> TrainConfig:
+    """The recipe for a network such as the model's, with its noise."""
+    network, spec = model.booster.network, model.booster.spec
+    if not isinstance(network, Trunk):
+        raise InputError("only BoostNet and BridgeNet models can be fine-tuned here: this one is another")
+    shape = {"width": network.config.width, "depth": network.config.depth}
+    return replace(config, network=network_name(network), shape=shape, sigma_range=spec.sigma_range)
 
 
-def _decoder(family: str) -> TinyDecoder:
-    file = f"{FAMILIES[family].tiny_vae}_decoder"
+def _tiny(half: type[Half], family: str) -> Half:
+    """The encoder or decoder of the family's tiny VAE, among ComfyUI's."""
+    file = f"{FAMILIES[family].tiny_vae}_{half.__name__.removeprefix('Tiny').lower()}"
     for name in folder_paths.get_filename_list("vae_approx"):
         if name.startswith(f"{file}."):
             path = folder_paths.get_full_path("vae_approx", name)
             if name.endswith(".safetensors") and path:
-                return TinyDecoder.load(path)
+                return half.load(path)
     raise InputError(
         f"decoder_loss needs {file}.safetensors in models/vae_approx (from github.com/madebyollin/taesd):"
         " put it there, or turn decoder_loss off"

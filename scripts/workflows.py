@@ -10,6 +10,7 @@ from .canvas import Beside, Columns, Node, Output, loader, node, note
 SD15 = "Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors"
 SD35 = "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors"
+FLUX = "Comfy-Org/flux1-schnell/resolve/main/flux1-schnell-fp8.safetensors"
 LCM = "latent-consistency/lcm-lora-sdv1-5/resolve/main/pytorch_lora_weights.safetensors"
 LIGHTHOUSE = (
     "a lighthouse on a cliff above a stormy sea, dramatic clouds, golden light, highly detailed photograph"
@@ -115,6 +116,23 @@ def sd35_text_to_image() -> Columns:
     size = empty(1024, "EmptySD3LatentImage")
     sampling = {"cfg": 4.5, "sampler_name": "euler", "scheduler": "sgm_uniform"}
     return text_to_image(words, SD35, "sd3", size, **sampling)
+
+
+def flux_text_to_image() -> Columns:
+    words = note(250, """
+        ## Text to image at 2048 px with FLUX.1
+
+        FLUX.1 schnell samples at 1024×1024 in four steps, and **FMBoost Upscale Latent** takes its latent to
+        2048×2048.
+
+        - **model_name** ends in **flux**: it serves FLUX.1 schnell, dev, Krea and Kontext, Chroma, Z-Image,
+          and whatever else uses the VAE of FLUX.1 (not that of FLUX.2).
+        - schnell was trained for **cfg** 1, where the negative prompt has no effect.
+        - Out of memory at VAE Decode? Put *VAE Decode (Tiled)* in its place.
+        """)  # fmt: skip
+    size = empty(1024, "EmptySD3LatentImage")
+    sampling = {"steps": 4, "cfg": 1, "sampler_name": "euler", "scheduler": "simple"}
+    return text_to_image(words, FLUX, "flux", size, **sampling)
 
 
 def lcm_sd15_4_steps() -> Columns:
@@ -262,7 +280,7 @@ def train_a_booster() -> Columns:
 
 
 WORKFLOWS: list[Callable[[], Columns]] = [
-    sd15_text_to_image, lcm_sd15_4_steps, sdxl_text_to_image, sd35_text_to_image,
+    sd15_text_to_image, lcm_sd15_4_steps, sdxl_text_to_image, sd35_text_to_image, flux_text_to_image,
     cascade_to_2k_and_4k, boost_a_picture, boost_then_refine, train_a_booster,
 ]  # fmt: skip
 

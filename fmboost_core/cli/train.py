@@ -15,7 +15,6 @@ from ..errors import InputError
 from ..families import FAMILIES
 from ..host_memory import keep_freed_memory
 from ..processes import launched
-from ..tiny_vae import TinyDecoder
 from ..vae import VAE, load_vae
 from .common import add_command, print_json, say
 from .evaluate import require_evaluation
@@ -71,7 +70,8 @@ def run(options: argparse.Namespace) -> None:
         initial = booster.network
         started_from = {"model": Path(options.init).stem, "training": booster.spec.training}
     pairs = PairData(options.pairs, config.family)
-    trainer = Trainer(config, pairs, options.out, _tiny_decoder(vae), initial, processes)
+    encoder, decoder = (vae.encoder, vae.decoder) if vae is not None and vae.tiny else (None, None)
+    trainer = Trainer(config, pairs, options.out, decoder, initial, processes, encoder)
     validation = _validation(options.val, vae) if processes.first else None
     trainer.run(until=options.until, validation=validation, validate_every=options.val_every)
     if not trainer.processes.first:
@@ -90,10 +90,6 @@ def run(options: argparse.Namespace) -> None:
     say(options, describe(written))
     if options.json:
         print_json(written.to_json())
-
-
-def _tiny_decoder(vae: VAE | None) -> TinyDecoder | None:
-    return vae.decoder if vae is not None and isinstance(vae.decoder, TinyDecoder) else None
 
 
 def _validation(images: Path | None, vae: VAE | None) -> Validation | None:

@@ -7,11 +7,13 @@ from typing import Any
 
 from ..errors import CheckpointError
 from .boostnet import BoostNet, BoostNetConfig
+from .bridgenet import BridgeNet, BridgeNetConfig
 from .unet import UNet, UNetConfig
 from .velocity import VelocityNetwork
 
 NETWORKS: dict[str, tuple[type, type[VelocityNetwork]]] = {
     "boostnet": (BoostNetConfig, BoostNet),
+    "bridgenet": (BridgeNetConfig, BridgeNet),
     "unet": (UNetConfig, UNet),
 }
 

@@ -1,4 +1,4 @@
-"""Convolutions fed with a picture band by band, from top to bottom.
+"""Layers fed with a picture band by band, from top to bottom.
 
 A layer keeps the last rows it has seen, so that nothing is computed twice and the result is that of the
 whole picture; memory follows the band, not the picture. Each layer hands on the rows that it can be sure
@@ -7,9 +7,13 @@ of, one fewer than it was given at first, and the rest with the last band.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..tiny_vae import Residual
 
 ROWS = 2  # the dimension of the height in (B, C, H, W)
 
@@ -49,3 +53,61 @@ class Delay:
         waiting = rows if self.waiting is None else torch.cat([self.waiting, rows], ROWS)
         self.waiting = waiting[:, :, count:].clone()
         return waiting[:, :, :count]
+
+
+class CellsInBands:
+    """Pixel-unshuffling; rows are held back until they fill whole cells.
+
+    Args:
+        cell: rows and columns in each.
+    """
+
+    def __init__(self, cell: int) -> None:
+        self.cell = cell
+        self.waiting: Tensor | None = None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Take in rows (B, C, ≥0, W), give out cells (B, C·cell², ≥0, W / cell)."""
+        waiting = rows if self.waiting is None else torch.cat([self.waiting, rows], ROWS)
+        whole = waiting.shape[ROWS] // self.cell * self.cell
+        self.waiting = waiting[:, :, whole:].clone()
+        if whole:
+            return F.pixel_unshuffle(waiting[:, :, :whole], self.cell)
+        # Of no rows torch makes no cells.
+        return rows.new_empty(len(rows), rows.shape[1] * self.cell**2, 0, rows.shape[-1] // self.cell)
+
+
+class SequenceInBands:
+    """The layers of a tiny VAE, one after the other, over one picture.
+
+    Args:
+        layers: 3×3 convolutions with padding 1, `Residual`, doubling `nn.Upsample`; all others are taken to
+            act on each pixel for itself.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
+        self.layers = [_in_bands(layer) for layer in layers]
+
+    def __call__(self, rows: Tensor, last: bool) -> Tensor:
+        for layer in self.layers:
+            rows = layer(rows, last)
+        return rows
+
+
+class _ResidualInBands:
+    def __init__(self, layer: Residual) -> None:
+        self.change, self.skip = SequenceInBands(layer.conv), Delay()
+
+    def __call__(self, rows: Tensor, last: bool) -> Tensor:
+        change = self.change(rows, last)
+        return change.add_(self.skip(rows, change.shape[ROWS])).relu_()
+
+
+def _in_bands(layer: nn.Module) -> Callable[[Tensor, bool], Tensor]:
+    if isinstance(layer, nn.Conv2d):
+        return ConvolutionInBands(layer)
+    if isinstance(layer, Residual):
+        return _ResidualInBands(layer)
+    if isinstance(layer, nn.Upsample):  # which refuses a band without rows
+        return lambda rows, last: rows.repeat_interleave(2, ROWS).repeat_interleave(2, ROWS + 1)
+    return lambda rows, last: layer(rows)

@@ -25,6 +25,8 @@ class VelocityNetwork(nn.Module):
         receptive_field: how many pixels of input around an output pixel it depends on; None: all.
         working_channels: channels at the input's resolution that its evaluation keeps in memory.
         streams: whether it has `in_bands`.
+        straight: whether it takes for granted that paths are linear, and that the context is the source
+            without its noise.
     """
 
     config: Any
@@ -32,6 +34,7 @@ class VelocityNetwork(nn.Module):
     receptive_field: int | None
     working_channels: int
     streams: bool = False
+    straight: bool = False
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """Velocity at x.

@@ -27,7 +27,7 @@ class TrainConfig:
 
     Attributes:
         family: latent family of the pairs.
-        network: name of the network's class, `boostnet` or `unet`.
+        network: name of the network's class, `bridgenet`, `boostnet` or `unet`.
         shape: fields of its configuration, but for the latent channels.
         steps: optimiser steps.
         batch: pairs in each, over all processes.
@@ -41,8 +41,8 @@ class TrainConfig:
         weight_decay, clip: of the optimiser, and the norm that gradients are clipped to.
         ema: decay of the weights' moving average, which is what gets saved.
         sigma_range: noise levels σ of the source; equal ends for one level, as in the paper.
-        clean: share of items with σ = 0, the conditional mean that detail 0 shows.
-        start: share of all items at t = 0, where few-step sampling begins; the others uniform in t.
+        clean: share of items at the least σ and t = 0: the conditional mean that detail 0 shows in a step.
+        start: share of the other items at t = 0, where few-step sampling begins; the rest uniform in t.
         loss: of the velocity, `l2` or `l1`.
         decoder_weight: weight of the loss in the tiny decoder's features of the predicted endpoint.
         decoder_stages: how many of the decoder's stages it compares, 1 to 4, the fourth being pixels.

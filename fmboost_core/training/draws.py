@@ -18,8 +18,9 @@ def draw(
     for item in items:
         rng = np.random.default_rng([config.seed, step, item])
         level, when, kind, begin = rng.random(4)
-        levels.append(low if kind < config.clean else low + level * (high - low))
-        times.append(0.0 if begin < config.start else when)
+        clean = kind < config.clean
+        levels.append(low if clean else low + level * (high - low))
+        times.append(0.0 if clean or begin < config.start else when)
         noise.append(torch.from_numpy(rng.standard_normal(shape, np.float32)))
     sigma, t = (torch.tensor(values, dtype=torch.float32) for values in (levels, times))
     return torch.stack(noise), sigma, t

@@ -26,12 +26,13 @@ from ..checkpoint import save
 from ..errors import InputError, OutputError
 from ..flow import PATHS, augment, per_item, sample_training_point
 from ..networks import build
+from ..networks.bridgenet import BridgeNet
 from ..networks.velocity import VelocityNetwork
 from ..precision import PRECISIONS, training_precision
 from ..processes import Processes
 from ..safetensors_file import atomic_write
 from ..spec import BoosterSpec
-from ..tiny_vae import TinyDecoder
+from ..tiny_vae import TinyDecoder, TinyEncoder
 from ..upsampling import resize_latent, size_of
 from .config import AUTO, TrainConfig
 from .data import PairData
@@ -39,6 +40,7 @@ from .draws import draw, draw_close
 from .journal import Journal
 from .loss import DecoderLoss
 from .optimiser import Optimiser
+from .warm_start import start_from_vae
 
 if TYPE_CHECKING:  # it needs the extra `eval`, which training without pictures does not
     from .validation import Validation
@@ -63,6 +65,7 @@ class Trainer:
         initial: weights to start a new run from, those of a network of the same shape; the latents may have
             another number of channels.
         processes: this process among those that train together.
+        encoder: of the pairs' family; with the decoder, what a new BridgeNet starts from.
 
     Raises:
         InputError: the folder holds a run of another recipe, or parts do not fit each other.
@@ -74,6 +77,7 @@ class Trainer:
     decoder: TinyDecoder | None = None
     initial: VelocityNetwork | None = None
     processes: Processes = field(default_factory=Processes)
+    encoder: TinyEncoder | None = None
     step: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -88,8 +92,8 @@ class Trainer:
         shape = {"latent_channels": self.pairs.channels, **config.shape}
         self.network, self.average = (build(config.network, shape) for _ in range(2))
         self._check_sizes()
-        if self.initial is not None:
-            self._start_from(self.initial)
+        if not self.state_file.exists():
+            self._start()
         self.average.eval().requires_grad_(False).load_state_dict(self.network.state_dict())
         for network in (self.network, self.average):
             network.to(self.processes.device)
@@ -250,6 +254,15 @@ class Trainer:
                 f"the network takes latents whose sides are multiples of {multiple}, but {odd[0]} is among"
                 " the sizes: choose another window, or double = 1"
             )
+
+    def _start(self) -> None:
+        """A new run's weights."""
+        config = self.config
+        if self.initial is not None:
+            self._start_from(self.initial)
+        elif isinstance(self.network, BridgeNet) and self.encoder and self.decoder:
+            network = start_from_vae(config.shape, self.encoder, self.decoder, self.pairs, config.upsampling)
+            self.network.load_state_dict(network.state_dict())
 
     def _start_from(self, initial: VelocityNetwork) -> None:
         """Take the weights; for latents of other channels, all but the layers that see or make channels."""

@@ -13,6 +13,7 @@ from fmboost_core.flow import (
     point_on_path,
     sample_training_point,
     velocity,
+    velocity_to,
 )
 
 
@@ -104,3 +105,43 @@ def test_cosine_schedule_equals_the_reference(reference):
     table = reference["diffusion/alpha_bar"]
     ours = torch.tensor([cosine_alpha_bar(i / (len(table) - 1)) for i in range(len(table))])
     torch.testing.assert_close(ours, table, atol=1e-5, rtol=0)
+
+
+TIMES = torch.tensor([0.0, 0.4, 0.9], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1, 0.5])
+def test_a_right_guess_gives_the_paths_velocity_at_its_start(sigma):
+    u, x1 = ends()
+    x0 = augment(u, torch.randn_like(u), torch.full((3,), sigma))
+    v = velocity_to(x1, x0, u, torch.zeros(3), torch.full((3,), sigma), 0.5)
+    torch.testing.assert_close(v, x1 - x0, atol=1e-5, rtol=0)
+
+
+def test_without_noise_the_point_tells_the_endpoint_whatever_the_guess():
+    u, x1 = ends()
+    x = point_on_path(PATHS["linear"], u, x1, TIMES)
+    v = velocity_to(100 * x1, x, u, TIMES, torch.zeros(3), 0.5)[1:]
+    torch.testing.assert_close(v, (x1 - u)[1:], atol=0.05, rtol=0)
+
+
+def test_the_linear_part_is_the_mean_of_gaussian_velocities():
+    """With the linear estimate itself as the guess, v is the regression of the velocity on the point."""
+    generator = torch.Generator().manual_seed(1)
+    u, change, noise = torch.randn(3, 1, 200_000, generator=generator, dtype=torch.float64)
+    sigma, t, deviation = torch.full((1,), 0.4), torch.full((1,), 0.3), 0.6
+    x1, x0 = u + deviation * change, augment(u, noise, sigma)
+    x = point_on_path(PATHS["linear"], x0, x1, t)
+    middle = 0.7 * math.sqrt(1 - 0.16) + 0.3
+    y = x - middle * u
+    guess = u + y * (y * (x1 - u)).sum() / (y * y).sum()
+    error = x1 - x0 - velocity_to(guess, x, u, t, sigma, deviation)
+    for seen in (y, u):  # what is left has nothing to do with what is seen
+        assert abs((error * seen).mean() / (error.std() * seen.std())) < 0.01
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+def test_it_is_finite_at_both_ends(sigma):
+    u, x1 = ends()
+    for t in (0.0, 1e-6, 1.0):
+        assert torch.isfinite(velocity_to(x1, u, u, torch.full((3,), t), torch.full((3,), sigma), 0.5)).all()

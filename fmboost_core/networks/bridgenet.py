@@ -1,0 +1,117 @@
+"""BridgeNet: a trunk between the first stages of a tiny VAE's decoder and the last stage of its encoder.
+
+To enlarge a picture by a VAE means to decode it, to enlarge the pixels, and to encode again; nearly all of
+that work is done at the resolutions of the pixels. BridgeNet takes the same way without going there: the
+decoder's first two resolutions read the small latent, the encoder's last one writes the large latent, and
+what lies between is one convolution and, for all that a convolution cannot do, BoostNet's trunk. It
+starts from the weights of a tiny VAE (`training/warm_start.py`) and all of it is trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..flow import velocity_to
+from ..tiny_vae import WIDTH, TinyDecoder, TinyEncoder
+from .bands import ROWS, CellsInBands, ConvolutionInBands, Delay, SequenceInBands
+from .trunk import CELL, WORKING_TENSORS, Trunk, check_shape, pixel_norm
+from .velocity import zeroed
+
+DEVIATION = 0.5  # of large latents from upsampled small ones; all four families are near it
+RESIDUAL_CONVOLUTIONS = 9  # in a resolution of the tiny VAE
+FINE_TENSORS = 5  # of the tiny VAE's width, on the output grid, that are kept at once
+
+
+@dataclass(frozen=True)
+class BridgeNetConfig:
+    """Shape of a BridgeNet.
+
+    Attributes:
+        latent_channels: channels of the latent it transports.
+        width: channels of the trunk; a multiple of 64, which CPU and tensor-core kernels want.
+        depth: residual blocks of two 3×3 convolutions.
+    """
+
+    latent_channels: int = 4
+    width: int = 192
+    depth: int = 4
+
+    def __post_init__(self) -> None:
+        check_shape("BridgeNet", self)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in all, by which a reader sees an absurd claim before building anything."""
+        return self.depth
+
+
+class BridgeNet(Trunk):
+    """Predicts the path's endpoint, from which the velocity follows (`flow.velocity_to`).
+
+    Attributes:
+        coarse: context's cells → the small latent → the decoder's features on the grid of cells.
+        fine: those → the decoder's features on the output grid.
+        stem, head: into the trunk and out of it; head and `across`, the way past the trunk, add up to the
+            features that `writer` begins with.
+        writer: features on the output grid → the latent, as in the encoder.
+    """
+
+    straight = True
+
+    def __init__(self, config: BridgeNetConfig) -> None:
+        super().__init__(config)
+        channels, cell = config.latent_channels, CELL**2
+        reach = (RESIDUAL_CONVOLUTIONS + 2, 2 * config.depth + 2)  # cells: coarse with its first two, trunk
+        self.receptive_field = CELL * sum(reach) + 2 * (RESIDUAL_CONVOLUTIONS + 1)
+        self.working_channels = WORKING_TENSORS * config.width // cell + FINE_TENSORS * WIDTH
+        decoder, encoder = list(TinyDecoder(channels)), list(TinyEncoder(channels))
+        small = nn.Conv2d(channels * cell, channels, 3, padding=1)
+        self.coarse = nn.Sequential(small, *decoder[:6])
+        self.fine = nn.Sequential(*decoder[6:11])
+        self.stem = nn.Conv2d(cell * (2 * channels + WIDTH), config.width, 3, padding=1)
+        self.head = zeroed(nn.Conv2d(config.width, cell * WIDTH, 3, padding=1))
+        self.across = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
+        self.writer = nn.Sequential(*encoder[11:])
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
+        """See `VelocityNetwork`; H and W must be even, scale in [1, 2], and a context is needed."""
+        cells = self.cells(x, context)
+        fine = self.read(cells)
+        h = self.stem(torch.cat([cells, F.pixel_unshuffle(fine, CELL)], 1))
+        h = self.head(self.through_blocks(h, t, sigma, scale))
+        endpoint = self.writer(F.pixel_shuffle(h, CELL) + self.across(fine))
+        return velocity_to(endpoint, x, context, t, sigma, DEVIATION).to(endpoint.dtype)
+
+    def read(self, cells: Tensor) -> Tensor:
+        """The decoder's features of the small latent, (B, 64, H, W), from `Trunk.cells`."""
+        return self.fine(self.coarse(cells[:, cells.shape[1] // 2 :]))
+
+    def in_bands(
+        self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor, rows: int
+    ) -> Tensor:
+        """See `VelocityNetwork`; `rows` must be even."""
+        coarse, fine, writer = map(SequenceInBands, (self.coarse, self.fine, self.writer))
+        stem, head, across = map(ConvolutionInBands, (self.stem, self.head, self.across))
+        blocks = self.blocks_in_bands(t, sigma, scale)
+        to_cells, seen, beside = CellsInBands(CELL), Delay(), Delay()
+        out, done = torch.empty_like(x), 0
+        for start in range(0, x.shape[ROWS], rows):
+            band, last = slice(start, start + rows), start + rows >= x.shape[ROWS]
+            cells = self.cells(x[:, :, band], None if context is None else context[:, :, band])
+            features = fine(coarse(cells[:, cells.shape[1] // 2 :], last), last)
+            read = to_cells(features)
+            h = stem(torch.cat([seen(cells, read.shape[ROWS]), read], 1), last)
+            for block in blocks:
+                h = block(h, last)
+            h = F.pixel_shuffle(head(pixel_norm(h), last), CELL)
+            h += beside(across(features, last), h.shape[ROWS])
+            endpoint = writer(h, last)
+            ready = slice(done, done + endpoint.shape[ROWS])
+            x_there, u_there = x[:, :, ready], context[:, :, ready]
+            out[:, :, ready] = velocity_to(endpoint, x_there, u_there, t, sigma, DEVIATION)
+            done = ready.stop
+        return out

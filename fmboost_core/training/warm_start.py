@@ -1,0 +1,93 @@
+"""A BridgeNet that begins as a tiny VAE: better than any interpolation before its first step.
+
+The decoder's and the encoder's stages are taken as they are, and the convolution across, from what the
+decoder sees in a small latent to what the encoder sees in the large one, is fitted by ridge regression. The
+trunk begins at zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..networks import build
+from ..networks.bridgenet import BridgeNet
+from ..networks.trunk import CELL
+from ..tiny_vae import TinyDecoder, TinyEncoder
+from ..upsampling import resize_latent, size_of
+from .data import PairData
+
+EXAMPLES = 24  # crops that the convolution is fitted to
+RIDGE = 1e-3  # of the features' mean power
+ENCODER_STAGES = 11  # layers of the encoder before those that the network takes
+
+
+def start_from_vae(
+    shape: dict[str, Any], encoder: TinyEncoder, decoder: TinyDecoder, pairs: PairData, upsampling: str
+) -> BridgeNet:
+    """A BridgeNet of a shape.
+
+    Args:
+        shape: fields of its configuration, but for the latent channels.
+        encoder, decoder: of the pairs' family.
+        pairs: the fit's examples.
+        upsampling: of the small latent, for the network's context.
+
+    Raises:
+        InputError: the VAE has other channels than the pairs.
+    """
+    if encoder.latent_channels != pairs.channels:
+        raise InputError(f"the VAE has {encoder.latent_channels} channels, the pairs have {pairs.channels}")
+    network = build("bridgenet", {"latent_channels": pairs.channels, **shape})
+    assert isinstance(network, BridgeNet)
+    with torch.no_grad():
+        _undo_upsampling(network.coarse[0], upsampling)
+        own = [*list(network.coarse)[1:], *network.fine, *network.writer]
+        stages = [*list(decoder)[: len(own) - len(network.writer)], *list(encoder)[ENCODER_STAGES:]]
+        for layer, stage in zip(own, stages, strict=True):
+            layer.load_state_dict(stage.state_dict())
+        _fit(network, encoder, decoder, pairs, upsampling)
+    return network
+
+
+def _undo_upsampling(layer: nn.Conv2d, mode: str) -> None:
+    """Weights that take the small latent out of the cells of the upsampled one: least squares, in 1-D."""
+    length, middle = 11, 5  # latents; longer than any filter's reach
+    impulses = torch.eye(length).reshape(length, 1, length, 1)
+    seen = resize_latent(impulses, (CELL * length, CELL), mode)[:, 0, :, 0].double()
+    around = seen[:, CELL * (middle - 1) : CELL * (middle + 2)]  # three cells
+    taps = torch.linalg.pinv(around)[:, middle].float().reshape(3, CELL)
+    kernel = torch.einsum("ap,bq->pqab", taps, taps).reshape(CELL**2, 3, 3)
+    layer.weight.zero_()
+    layer.bias.zero_()
+    for channel, weight in enumerate(layer.weight):
+        weight[channel * CELL**2 : (channel + 1) * CELL**2] = kernel
+
+
+def _fit(
+    network: BridgeNet, encoder: TinyEncoder, decoder: TinyDecoder, pairs: PairData, upsampling: str
+) -> None:
+    """Fit `network.across` so that the encoder's features come out where the trunk adds nothing."""
+    gram = moment = torch.zeros((), dtype=torch.float64)
+    for low, high in pairs.first(EXAMPLES):
+        u = resize_latent(low, size_of(high), upsampling)
+        seen = _patches(network.read(network.cells(u, u)))
+        features = decoder(high).clamp(0, 1)
+        for layer in list(encoder)[:ENCODER_STAGES]:
+            features = layer(features)
+        gram = gram + seen.T @ seen
+        moment = moment + seen.T @ features.flatten(2)[0].T.double()
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
+    solution = torch.linalg.solve(gram, moment).T.float()
+    network.across.weight.copy_(solution[:, :-1].reshape(network.across.weight.shape))
+    network.across.bias.copy_(solution[:, -1])
+
+
+def _patches(features: Tensor) -> Tensor:
+    """3×3 neighbourhoods and a one, (H·W, 9·C + 1), of features (1, C, H, W)."""
+    patches = F.unfold(features, 3, padding=1)[0].T.double()
+    return torch.cat([patches, patches.new_ones(len(patches), 1)], 1)

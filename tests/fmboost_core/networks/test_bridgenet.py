@@ -1,0 +1,102 @@
+import pytest
+import torch
+from helpers import lively
+
+from fmboost_core import Booster, BoosterSpec, CheckpointError, InputError
+from fmboost_core.networks.bridgenet import BridgeNet, BridgeNetConfig
+from fmboost_core.peak_memory import PeakMemory
+
+CONFIG = BridgeNetConfig(latent_channels=4, width=64, depth=1)
+
+
+@pytest.fixture(scope="module")
+def network() -> BridgeNet:
+    return lively(BridgeNet(CONFIG))
+
+
+def arguments(height: int = 40, width: int = 40, **changes) -> dict[str, torch.Tensor]:
+    x, context = torch.randn(2, 1, 4, height, width, generator=torch.Generator().manual_seed(1))
+    values = {"t": 0.3, "sigma": 0.2, "scale": 1.7} | changes
+    return {"x": x, "context": context} | {k: torch.tensor([v]) for k, v in values.items()}
+
+
+@pytest.mark.parametrize("condition", [{"t": 0.31}, {"sigma": 0.21}, {"scale": 1.72}])
+def test_small_changes_of_each_condition_are_seen(network, condition):
+    assert not torch.allclose(network(**arguments()), network(**arguments(**condition)), atol=1e-3)
+
+
+def test_receptive_field_is_exactly_as_stated(network):
+    """The gradient at a cell of the output reaches as far in the context as stated, and no further."""
+    inputs = arguments(140, 140)
+    inputs["context"].requires_grad_()
+    network(**inputs)[..., 70, 70].sum().backward()
+    reached = inputs["context"].grad.abs().sum((0, 1)).nonzero()
+    reach = network.receptive_field
+    assert (reached.min().item(), reached.max().item()) == (70 - reach, 70 + reach + 1)
+    assert reach % network.size_multiple == 0
+
+
+@pytest.mark.parametrize("rows", [2, 6, 20, 38, 40])
+def test_bands_give_the_numbers_of_the_whole(rows):
+    network = lively(BridgeNet(BridgeNetConfig(4, width=64, depth=2)))
+    x, context = torch.randn(2, 2, 4, 40, 22)
+    t, sigma, scale = torch.tensor([0.1, 0.9]), torch.tensor([0.0, 0.5]), torch.tensor([2.0, 1.3])
+    with torch.inference_mode():
+        whole = network(x, t, context, sigma, scale)
+        banded = network.in_bands(x, t, context, sigma, scale, rows)
+    torch.testing.assert_close(banded, whole, atol=1e-5, rtol=0)
+
+
+def test_without_noise_one_step_says_all(network):
+    """Paths are straight at detail 0: more steps lead to the same place."""
+    booster = Booster(network, BoosterSpec("sd15"))
+    samples = torch.randn(1, 4, 12, 12, generator=torch.Generator().manual_seed(0))
+    one, four = (booster.boost(samples, (24, 24), detail=0, steps=steps) for steps in (1, 4))
+    torch.testing.assert_close(four, one, atol=2e-3 * one.std().item(), rtol=0)
+
+
+def test_noise_is_taken_away_exactly():
+    """With a guess that does not depend on it, the noise leaves no trace in the result."""
+    network = lively(BridgeNet(CONFIG))
+    with torch.no_grad():
+        network.head.weight.zero_()
+    booster = Booster(network, BoosterSpec("sd15"))
+    samples = torch.randn(1, 4, 12, 12, generator=torch.Generator().manual_seed(0))
+    clean, noisy = (booster.boost(samples, (24, 24), detail=detail) for detail in (0, 1))
+    torch.testing.assert_close(noisy, clean, atol=1e-3 * clean.std().item(), rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(network, dtype):
+    full = network(**arguments())
+    half = lively(BridgeNet(CONFIG)).to(dtype)
+    inputs = {k: v.to(dtype) if v.ndim == 4 else v for k, v in arguments().items()}
+    out = half(**inputs)
+    assert out.dtype == dtype
+    assert (out.float() - full).abs().mean() / full.abs().mean() < 0.03
+
+
+@pytest.mark.parametrize(("size", "tile"), [((96, 80), 0), ((96, 80), 32), ((640, 64), 0), ((640, 64), 48)])
+def test_a_boost_keeps_to_its_memory_estimate(size, tile):
+    booster = Booster(lively(BridgeNet(BridgeNetConfig(4, width=192, depth=1))), BoosterSpec("sd15"))
+    samples = torch.randn(1, 4, size[0] // 2, size[1] // 2)
+    with PeakMemory() as memory:
+        booster.boost(samples, size, detail=0.5, tile=tile)
+    assert memory.peak <= booster.memory_needed(samples.shape, size, tile=tile)
+
+
+@pytest.mark.parametrize("facts", [{"path": "gvp"}, {"context_upsampling": "nearest"}, {"sigma_min": 0.1}])
+def test_what_it_takes_for_granted_must_be_so(network, facts):
+    with pytest.raises(CheckpointError, match="linear path"):
+        Booster(network, BoosterSpec("sd15", **facts))
+
+
+def test_it_needs_a_context(network):
+    with pytest.raises(InputError, match="BridgeNet needs the upsampled latent"):
+        network(**{**arguments(), "context": None})
+
+
+@pytest.mark.parametrize("shape", [{"width": 96}, {"depth": 0}, {"latent_channels": 1.5}])
+def test_impossible_shapes_are_refused(shape):
+    with pytest.raises(InputError, match=f"BridgeNet: {next(iter(shape))}"):
+        BridgeNetConfig(**shape)
