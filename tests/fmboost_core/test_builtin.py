@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from helpers import DATA
 from safetensors.torch import load_file
 
-from fmboost_core import FAMILIES, InputError, builtin_for, builtin_models, find_model, inspect, load
+from fmboost_core import FAMILIES, InputError, builtin, builtin_for, builtin_models, find_model, inspect, load
 
 
 def test_sd15_comes_first():
@@ -15,7 +15,8 @@ def test_sd15_comes_first():
 @pytest.mark.parametrize("name", builtin_models())
 def test_built_in_models_say_what_they_are(name):
     info = inspect(find_model(name))
-    assert name == f"{info.network}-{info.spec.family}"
+    assert name == f"boostnet-{info.spec.family}"
+    assert info.network in ("boostnet", "bridgenet")
     assert info.bytes <= 25_000_000
     assert info.receptive_field
     assert info.spec.training["steps"] > 0
@@ -58,7 +59,10 @@ def test_unknown_names_say_what_there_is():
         builtin_for("sd9")
     with pytest.raises(InputError, match="boostnet-sd15"):
         find_model("boostnet-sd9")
-    missing = [family for family in FAMILIES if f"boostnet-{family}" not in builtin_models()]
-    for family in missing:
-        with pytest.raises(InputError, match=f"no built-in model for {family}"):
-            builtin_for(family)
+
+
+def test_every_family_has_a_built_in_model(monkeypatch, tmp_path):
+    assert list(builtin_models()) == [f"boostnet-{family}" for family in FAMILIES]
+    monkeypatch.setattr(builtin, "FOLDER", tmp_path)
+    with pytest.raises(InputError, match=r"no built-in model for flux \(built in: none yet\)"):
+        builtin_for("flux")
