@@ -27,8 +27,9 @@ def nodes(path: Path, kind: str | None = None) -> list[dict]:
 
 def test_there_are_workflows_to_start_from():
     assert {
-        "boost_a_picture", "boost_then_refine", "cascade_to_2k_and_4k", "lcm_sd15_4_steps",
-        "sd15_text_to_image", "sdxl_text_to_image", "sd35_text_to_image", "train_a_booster",
+        "boost_a_picture", "boost_then_refine", "cascade_to_2k_and_4k", "flux_text_to_image",
+        "lcm_sd15_4_steps", "sd15_text_to_image", "sdxl_text_to_image", "sd35_text_to_image",
+        "train_a_booster",
     } <= {path.stem for path in WORKFLOWS}  # fmt: skip
 
 
