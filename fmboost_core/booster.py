@@ -73,8 +73,7 @@ class Booster:
         self.network = network.eval()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec = spec
-        alike = spec.source_upsampling == spec.context_upsampling and spec.path == "linear"
-        if network.straight and not (alike and spec.sigma_min == 0):
+        if network.straight and not spec.straight:
             raise CheckpointError(
                 f"a {type(network).__name__} needs a linear path, and a context upsampled as the source is:"
                 " the model's description is damaged"

@@ -71,6 +71,12 @@ class BoosterSpec:
     def latent_family(self) -> LatentFamily:
         return FAMILIES[self.family]
 
+    @property
+    def straight(self) -> bool:
+        """Whether paths are linear, and the context is the source without its noise."""
+        alike = self.source_upsampling == self.context_upsampling
+        return alike and self.path == "linear" and self.sigma_min == 0
+
     def sigma(self, detail: float) -> float:
         """Noise level σ at a detail in [0, 1]."""
         low, high = self.sigma_range

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..families import FAMILIES
 from ..host_memory import keep_freed_memory
 from ..processes import launched
+from ..tiny_vae import TinyDecoder, TinyEncoder
 from ..vae import VAE, load_vae
 from .common import add_command, print_json, say
 from .evaluate import require_evaluation
@@ -70,8 +71,11 @@ def run(options: argparse.Namespace) -> None:
         initial = booster.network
         started_from = {"model": Path(options.init).stem, "training": booster.spec.training}
     pairs = PairData(options.pairs, config.family)
-    encoder, decoder = (vae.encoder, vae.decoder) if vae is not None and vae.tiny else (None, None)
-    trainer = Trainer(config, pairs, options.out, decoder, initial, processes, encoder)
+    encoder, decoder = (vae.encoder, vae.decoder) if vae is not None else (None, None)
+    trainer = Trainer(
+        config, pairs, options.out, decoder if isinstance(decoder, TinyDecoder) else None, initial, processes,
+        encoder if isinstance(encoder, TinyEncoder) else None,
+    )  # fmt: skip
     validation = _validation(options.val, vae) if processes.first else None
     trainer.run(until=options.until, validation=validation, validate_every=options.val_every)
     if not trainer.processes.first:

@@ -51,19 +51,20 @@ class BoostNet(Trunk):
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """See `VelocityNetwork`; H and W must be even, scale in [1, 2], and a context is needed."""
-        h = self.through_blocks(self.stem(self.cells(x, context)), t, sigma, scale)
+        h = self.through_blocks(self.stem(self.cells(x, self.needed(context))), t, sigma, scale)
         return F.pixel_shuffle(self.head(h), CELL)
 
     def in_bands(
         self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor, rows: int
     ) -> Tensor:
         """See `VelocityNetwork`; `rows` must be even."""
+        context = self.needed(context)
         stem, head = ConvolutionInBands(self.stem), ConvolutionInBands(self.head)
         blocks = self.blocks_in_bands(t, sigma, scale)
         out, done = torch.empty_like(x), 0
         for start in range(0, x.shape[ROWS], rows):
             band, last = slice(start, start + rows), start + rows >= x.shape[ROWS]
-            h = stem(self.cells(x[:, :, band], None if context is None else context[:, :, band]), last)
+            h = stem(self.cells(x[:, :, band], context[:, :, band]), last)
             for block in blocks:
                 h = block(h, last)
             v = F.pixel_shuffle(head(pixel_norm(h), last), CELL)

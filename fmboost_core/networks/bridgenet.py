@@ -79,6 +79,7 @@ class BridgeNet(Trunk):
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """See `VelocityNetwork`; H and W must be even, scale in [1, 2], and a context is needed."""
+        context = self.needed(context)
         cells = self.cells(x, context)
         fine = self.read(cells)
         h = self.stem(torch.cat([cells, F.pixel_unshuffle(fine, CELL)], 1))
@@ -94,6 +95,7 @@ class BridgeNet(Trunk):
         self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor, rows: int
     ) -> Tensor:
         """See `VelocityNetwork`; `rows` must be even."""
+        context = self.needed(context)
         coarse, fine, writer = map(SequenceInBands, (self.coarse, self.fine, self.writer))
         stem, head, across = map(ConvolutionInBands, (self.stem, self.head, self.across))
         blocks = self.blocks_in_bands(t, sigma, scale)
@@ -101,7 +103,7 @@ class BridgeNet(Trunk):
         out, done = torch.empty_like(x), 0
         for start in range(0, x.shape[ROWS], rows):
             band, last = slice(start, start + rows), start + rows >= x.shape[ROWS]
-            cells = self.cells(x[:, :, band], None if context is None else context[:, :, band])
+            cells = self.cells(x[:, :, band], context[:, :, band])
             features = fine(coarse(cells[:, cells.shape[1] // 2 :], last), last)
             read = to_cells(features)
             h = stem(torch.cat([seen(cells, read.shape[ROWS]), read], 1), last)

@@ -97,10 +97,14 @@ class Trunk(VelocityNetwork):
         modulation = zeroed(nn.Linear(config.width, 2 * config.width * config.depth))
         self.condition = nn.Sequential(nn.Linear(3 * CONDITION_DIM, config.width), nn.SiLU(), modulation)
 
-    def cells(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """What the network sees, on the low-resolution grid: x's cells, then the context's."""
+    def needed(self, context: Tensor | None) -> Tensor:
+        """The context. Raises `InputError` where there is none."""
         if context is None:
             raise InputError(f"{type(self).__name__} needs the upsampled latent as context")
+        return context
+
+    def cells(self, x: Tensor, context: Tensor) -> Tensor:
+        """What the network sees, on the low-resolution grid: x's cells, then the context's."""
         cells = F.pixel_unshuffle(torch.cat([x, context], dim=1), CELL)
         return cells.contiguous(memory_format=torch.channels_last)
 

@@ -8,7 +8,6 @@ off, nor on which device.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import time
@@ -40,7 +39,7 @@ from .draws import draw, draw_close
 from .journal import Journal
 from .loss import DecoderLoss
 from .optimiser import Optimiser
-from .warm_start import start_from_vae
+from .warm_start import start_from_vae, start_from_weights
 
 if TYPE_CHECKING:  # it needs the extra `eval`, which training without pictures does not
     from .validation import Validation
@@ -259,19 +258,10 @@ class Trainer:
         """A new run's weights."""
         config = self.config
         if self.initial is not None:
-            self._start_from(self.initial)
+            start_from_weights(self.network, self.initial)
         elif isinstance(self.network, BridgeNet) and self.encoder and self.decoder:
             network = start_from_vae(config.shape, self.encoder, self.decoder, self.pairs, config.upsampling)
             self.network.load_state_dict(network.state_dict())
-
-    def _start_from(self, initial: VelocityNetwork) -> None:
-        """Take the weights; for latents of other channels, all but the layers that see or make channels."""
-        channels = self.network.config.latent_channels
-        if dataclasses.replace(initial.config, latent_channels=channels) != self.network.config:
-            raise InputError("the weights to start from are of a network of another shape")
-        own = self.network.state_dict()
-        taken = {name: w for name, w in initial.state_dict().items() if w.shape == own[name].shape}
-        self.network.load_state_dict(own | taken)
 
     def _decoder_loss(self) -> DecoderLoss | None:
         if self.config.decoder_weight == 0:

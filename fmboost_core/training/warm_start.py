@@ -1,13 +1,15 @@
-"""A BridgeNet that begins as a tiny VAE: better than any interpolation before its first step.
+"""Where a new run starts: at another model's weights, or as a tiny VAE.
 
-The decoder's and the encoder's stages are taken as they are, and the convolution across, from what the
-decoder sees in a small latent to what the encoder sees in the large one, is fitted by ridge regression. The
-trunk begins at zero.
+A BridgeNet that begins as a tiny VAE is better than any interpolation before its first step. The decoder's
+and the encoder's stages are taken as they are, and the convolution across, from what the decoder sees in a
+small latent to what the encoder sees in the large one, is fitted by ridge regression. The trunk begins at
+zero.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from ..errors import InputError
 from ..networks import build
 from ..networks.bridgenet import BridgeNet
 from ..networks.trunk import CELL
+from ..networks.velocity import VelocityNetwork
 from ..tiny_vae import TinyDecoder, TinyEncoder
 from ..upsampling import resize_latent, size_of
 from .data import PairData
@@ -24,6 +27,20 @@ from .data import PairData
 EXAMPLES = 24  # crops that the convolution is fitted to
 RIDGE = 1e-3  # of the features' mean power
 ENCODER_STAGES = 11  # layers of the encoder before those that the network takes
+
+
+def start_from_weights(network: VelocityNetwork, initial: VelocityNetwork) -> None:
+    """Take the weights; for latents of other channels, all but the layers that see or make channels.
+
+    Raises:
+        InputError: the networks have different shapes.
+    """
+    channels = network.config.latent_channels
+    if dataclasses.replace(initial.config, latent_channels=channels) != network.config:
+        raise InputError("the weights to start from are of a network of another shape")
+    own = network.state_dict()
+    taken = {name: w for name, w in initial.state_dict().items() if w.shape == own[name].shape}
+    network.load_state_dict(own | taken)
 
 
 def start_from_vae(
@@ -45,7 +62,7 @@ def start_from_vae(
     network = build("bridgenet", {"latent_channels": pairs.channels, **shape})
     assert isinstance(network, BridgeNet)
     with torch.no_grad():
-        _undo_upsampling(network.coarse[0], upsampling)
+        _undo_upsampling(cast(nn.Conv2d, network.coarse[0]), upsampling)
         own = [*list(network.coarse)[1:], *network.fine, *network.writer]
         stages = [*list(decoder)[: len(own) - len(network.writer)], *list(encoder)[ENCODER_STAGES:]]
         for layer, stage in zip(own, stages, strict=True):
@@ -63,7 +80,7 @@ def _undo_upsampling(layer: nn.Conv2d, mode: str) -> None:
     taps = torch.linalg.pinv(around)[:, middle].float().reshape(3, CELL)
     kernel = torch.einsum("ap,bq->pqab", taps, taps).reshape(CELL**2, 3, 3)
     layer.weight.zero_()
-    layer.bias.zero_()
+    cast(Tensor, layer.bias).zero_()
     for channel, weight in enumerate(layer.weight):
         weight[channel * CELL**2 : (channel + 1) * CELL**2] = kernel
 
@@ -84,7 +101,7 @@ def _fit(
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     solution = torch.linalg.solve(gram, moment).T.float()
     network.across.weight.copy_(solution[:, :-1].reshape(network.across.weight.shape))
-    network.across.bias.copy_(solution[:, -1])
+    cast(Tensor, network.across.bias).copy_(solution[:, -1])
 
 
 def _patches(features: Tensor) -> Tensor:

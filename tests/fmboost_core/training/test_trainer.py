@@ -117,7 +117,9 @@ def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
     runs = []
     for parts in (1, 2):
         part = dataclasses.replace(config, accumulate=parts)
-        trainer = Trainer(part, pairs, tmp_path / f"{parts}", lively(TinyDecoder(4)))
+        # Layers of zeros leave gradients of rounding errors behind them, and Adam makes whole steps of those.
+        start = small_booster().network
+        trainer = Trainer(part, pairs, tmp_path / f"{parts}", lively(TinyDecoder(4)), start)
         trainer.run(until=3)
         runs.append(weights(trainer))
     torch.testing.assert_close(*runs, atol=1e-5, rtol=1e-4)
