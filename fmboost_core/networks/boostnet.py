@@ -9,31 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .bands import ROWS, ConvolutionInBands
-from .trunk import CELL, WORKING_TENSORS, Trunk, check_shape, pixel_norm
+from .trunk import CELL, WORKING_TENSORS, Trunk, TrunkConfig, pixel_norm
 from .velocity import zeroed
 
 
 @dataclass(frozen=True)
-class BoostNetConfig:
-    """Shape of a BoostNet.
+class BoostNetConfig(TrunkConfig):
+    """Shape of a BoostNet: see `TrunkConfig`."""
 
-    Attributes:
-        latent_channels: channels of the latent it transports.
-        width: channels of the trunk; a multiple of 64, which CPU and tensor-core kernels want.
-        depth: residual blocks of two 3×3 convolutions.
-    """
-
-    latent_channels: int = 4
     width: int = 128
     depth: int = 8
-
-    def __post_init__(self) -> None:
-        check_shape("BoostNet", self)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks in all, by which a reader sees an absurd claim before building anything."""
-        return self.depth
 
 
 class BoostNet(Trunk):

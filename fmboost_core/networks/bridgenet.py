@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..flow import velocity_to
 from ..tiny_vae import WIDTH, TinyDecoder, TinyEncoder
 from .bands import ROWS, CellsInBands, ConvolutionInBands, Delay, SequenceInBands
-from .trunk import CELL, WORKING_TENSORS, Trunk, check_shape, pixel_norm
+from .trunk import CELL, WORKING_TENSORS, Trunk, TrunkConfig, pixel_norm
 from .velocity import zeroed
 
 DEVIATION = 0.5  # of large latents from upsampled small ones; all four families are near it
@@ -27,26 +27,8 @@ FINE_TENSORS = 5  # of the tiny VAE's width, on the output grid, that are kept a
 
 
 @dataclass(frozen=True)
-class BridgeNetConfig:
-    """Shape of a BridgeNet.
-
-    Attributes:
-        latent_channels: channels of the latent it transports.
-        width: channels of the trunk; a multiple of 64, which CPU and tensor-core kernels want.
-        depth: residual blocks of two 3×3 convolutions.
-    """
-
-    latent_channels: int = 4
-    width: int = 192
-    depth: int = 4
-
-    def __post_init__(self) -> None:
-        check_shape("BridgeNet", self)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks in all, by which a reader sees an absurd claim before building anything."""
-        return self.depth
+class BridgeNetConfig(TrunkConfig):
+    """Shape of a BridgeNet: see `TrunkConfig`."""
 
 
 class BridgeNet(Trunk):

@@ -4,6 +4,7 @@ from helpers import lively
 
 from fmboost_core.networks.bands import ConvolutionInBands, Delay
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
+from fmboost_core.networks.bridgenet import BridgeNet, BridgeNetConfig
 
 
 @pytest.mark.parametrize("bands", [[12], [1] * 12, [2, 10], [11, 1], [5, 4, 3]])
@@ -23,8 +24,13 @@ def test_a_delay_gives_rows_out_in_their_order():
 
 
 @pytest.mark.parametrize("rows", [2, 6, 20, 38, 40])
-def test_a_network_in_bands_is_the_whole_network(rows):
-    network = lively(BoostNet(BoostNetConfig(4, width=64, depth=3)))
+@pytest.mark.parametrize(
+    "network",
+    [BoostNet(BoostNetConfig(4, width=64, depth=3)), BridgeNet(BridgeNetConfig(4, width=64, depth=2))],
+    ids=["boostnet", "bridgenet"],
+)
+def test_a_network_in_bands_is_the_whole_network(network, rows):
+    lively(network)
     x, context = torch.randn(2, 2, 4, 40, 22)
     t, sigma, scale = torch.tensor([0.1, 0.9]), torch.tensor([0.0, 0.5]), torch.tensor([2.0, 1.3])
     with torch.inference_mode():
