@@ -91,8 +91,7 @@ class Trainer:
         shape = {"latent_channels": self.pairs.channels, **config.shape}
         self.network, self.average = (build(config.network, shape) for _ in range(2))
         self._check_sizes()
-        if not self.state_file.exists():
-            self._start()
+        self._start()
         self.average.eval().requires_grad_(False).load_state_dict(self.network.state_dict())
         for network in (self.network, self.average):
             network.to(self.processes.device)
@@ -255,12 +254,14 @@ class Trainer:
             )
 
     def _start(self) -> None:
-        """A new run's weights."""
-        config = self.config
+        """A new run's weights; weights to start from must fit a run that is there already, too."""
         if self.initial is not None:
             start_from_weights(self.network, self.initial)
-        elif isinstance(self.network, BridgeNet) and self.encoder and self.decoder:
-            network = start_from_vae(config.shape, self.encoder, self.decoder, self.pairs, config.upsampling)
+        elif self.state_file.exists() or not isinstance(self.network, BridgeNet):
+            return
+        elif self.encoder and self.decoder:
+            shape, upsampling = self.config.shape, self.config.upsampling
+            network = start_from_vae(shape, self.encoder, self.decoder, self.pairs, upsampling)
             self.network.load_state_dict(network.state_dict())
 
     def _decoder_loss(self) -> DecoderLoss | None:

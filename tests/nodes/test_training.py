@@ -96,7 +96,7 @@ def test_a_model_of_another_family_gives_a_start(server):
 
 def test_cancel_keeps_what_was_learned_and_the_run_goes_on(server):
     run = server.base / "output" / "fmboost" / "runs" / "long"
-    long = graph(train={"steps": 400, "name": "long"})
+    long = graph(train={"steps": 160, "name": "long"})
     identity = server.queue(long)
     deadline = time.monotonic() + 60
     while not (run / "loss.csv").exists() and time.monotonic() < deadline:
@@ -104,10 +104,10 @@ def test_cancel_keeps_what_was_learned_and_the_run_goes_on(server):
     server.post("/interrupt", {})
     assert server.wait(identity)["status"]["status_str"] == "error"
     reached = inspect(run / "model.safetensors").spec.training["steps"]
-    assert 0 < reached < 400
+    assert 0 < reached < 160
     entry = server.run(long)
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
-    assert inspect(run / "model.safetensors").spec.training["steps"] == 400
+    assert inspect(run / "model.safetensors").spec.training["steps"] == 160
     for path in (server.base / "models" / "fmboost").glob("mine*"):
         path.unlink()
 

@@ -46,7 +46,10 @@ def test_every_entry_can_be_written(tmp_path):
         ),
         ("steps = 5", "the entry 'family' is missing"),
         ('family = "sd9"', "there is no family 'sd9': choose one of sd15"),
-        ('family = "sd15"\nnetwork = "net"', "there is no network 'net': choose one of boostnet, unet"),
+        (
+            'family = "sd15"\nnetwork = "net"',
+            "there is no network 'net': choose one of boostnet, bridgenet, unet",
+        ),
         ('family = "sd15"\nsteps = "many"', "steps is 'many', which is not a whole number"),
         ('family = "sd15"\nsteps = 1.5', "steps is 1.5, which is not a whole number"),
         ('family = "sd15"\nsteps = true', "steps is True, which is not a whole number"),
