@@ -110,7 +110,7 @@ class Booster:
             tile += 2 * BLEND_HALO
         at_once = min(pixels, tile**2) if tile else pixels
         if self.network.streams and at_once < pixels:
-            at_once += size[1] * (self.network.receptive_field or 0)  # kept back, and freed at the end
+            at_once += size[1] * (self.network.receptive_field or 0)  # kept back, and let go at the end
         return at_once * self._bytes_per_pixel() + pixels * shape[1] * 4 * STATE_COPIES
 
     def _bytes_per_pixel(self) -> int:

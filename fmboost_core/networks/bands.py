@@ -63,16 +63,14 @@ class CellsInBands:
     """
 
     def __init__(self, cell: int) -> None:
-        self.cell = cell
-        self.waiting: Tensor | None = None
+        self.cell, self.delay, self.waiting = cell, Delay(), 0
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Take in rows (B, C, ≥0, W), give out cells (B, C·cell², ≥0, W / cell)."""
-        waiting = rows if self.waiting is None else torch.cat([self.waiting, rows], ROWS)
-        whole = waiting.shape[ROWS] // self.cell * self.cell
-        self.waiting = waiting[:, :, whole:].clone()
-        if whole:
-            return F.pixel_unshuffle(waiting[:, :, :whole], self.cell)
+        cells, self.waiting = divmod(self.waiting + rows.shape[ROWS], self.cell)
+        whole = self.delay(rows, cells * self.cell)
+        if cells:
+            return F.pixel_unshuffle(whole, self.cell)
         # Of no rows torch makes no cells.
         return rows.new_empty(len(rows), rows.shape[1] * self.cell**2, 0, rows.shape[-1] // self.cell)
 

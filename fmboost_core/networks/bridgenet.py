@@ -21,7 +21,7 @@ from .bands import ROWS, CellsInBands, ConvolutionInBands, Delay, SequenceInBand
 from .trunk import CELL, WORKING_TENSORS, Trunk, TrunkConfig, pixel_norm
 from .velocity import zeroed
 
-DEVIATION = 0.5  # of large latents from upsampled small ones; all four families are near it
+DEVIATION = 0.5  # of large latents from upsampled small ones; measured: sd3 0.41, flux 0.52, sdxl 0.71
 RESIDUAL_CONVOLUTIONS = 9  # in a resolution of the tiny VAE
 FINE_TENSORS = 5  # of the tiny VAE's width, on the output grid, that are kept at once
 
