@@ -22,6 +22,8 @@ from .trunk import CELL, WORKING_TENSORS, Trunk, TrunkConfig, pixel_norm
 from .velocity import zeroed
 
 DEVIATION = 0.5  # of large latents from upsampled small ones; measured: sd3 0.41, flux 0.52, sdxl 0.71
+COARSE, FINE = slice(0, 6), slice(6, 11)  # the tiny decoder's layers that are taken: two resolutions
+WRITER = 11  # the tiny encoder's layer with which its last resolution, which is taken, begins
 RESIDUAL_CONVOLUTIONS = 9  # in a resolution of the tiny VAE
 FINE_TENSORS = 5  # of the tiny VAE's width, on the output grid, that are kept at once
 
@@ -52,12 +54,12 @@ class BridgeNet(Trunk):
         self.working_channels = WORKING_TENSORS * config.width // cell + FINE_TENSORS * WIDTH
         decoder, encoder = list(TinyDecoder(channels)), list(TinyEncoder(channels))
         small = nn.Conv2d(channels * cell, channels, 3, padding=1)
-        self.coarse = nn.Sequential(small, *decoder[:6])
-        self.fine = nn.Sequential(*decoder[6:11])
+        self.coarse = nn.Sequential(small, *decoder[COARSE])
+        self.fine = nn.Sequential(*decoder[FINE])
         self.stem = nn.Conv2d(cell * (2 * channels + WIDTH), config.width, 3, padding=1)
         self.head = zeroed(nn.Conv2d(config.width, cell * WIDTH, 3, padding=1))
         self.across = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
-        self.writer = nn.Sequential(*encoder[11:])
+        self.writer = nn.Sequential(*encoder[WRITER:])
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """See `VelocityNetwork`; H and W must be even, scale in [1, 2], and a context is needed."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..networks import build
-from ..networks.bridgenet import BridgeNet
+from ..networks.bridgenet import COARSE, FINE, WRITER, BridgeNet
 from ..networks.trunk import CELL
 from ..networks.velocity import VelocityNetwork
 from ..tiny_vae import TinyDecoder, TinyEncoder
@@ -26,7 +26,6 @@ from .data import PairData
 
 EXAMPLES = 24  # crops that the convolution is fitted to
 RIDGE = 1e-3  # of the features' mean power
-ENCODER_STAGES = 11  # layers of the encoder before those that the network takes
 
 
 def start_from_weights(network: VelocityNetwork, initial: VelocityNetwork) -> None:
@@ -50,7 +49,7 @@ def start_from_vae(
 
     Args:
         shape: fields of its configuration, but for the latent channels.
-        encoder, decoder: of the pairs' family.
+        encoder, decoder: of the pairs' family, on one device, where the network will be, too.
         pairs: the fit's examples.
         upsampling: of the small latent, for the network's context.
 
@@ -64,10 +63,10 @@ def start_from_vae(
     with torch.no_grad():
         _undo_upsampling(cast(nn.Conv2d, network.coarse[0]), upsampling)
         own = [*list(network.coarse)[1:], *network.fine, *network.writer]
-        stages = [*list(decoder)[: len(own) - len(network.writer)], *list(encoder)[ENCODER_STAGES:]]
+        stages = [*list(decoder)[COARSE], *list(decoder)[FINE], *list(encoder)[WRITER:]]
         for layer, stage in zip(own, stages, strict=True):
             layer.load_state_dict(stage.state_dict())
-        _fit(network, encoder, decoder, pairs, upsampling)
+        _fit(network.to(next(encoder.parameters()).device), encoder, decoder, pairs, upsampling)
     return network
 
 
@@ -89,15 +88,17 @@ def _fit(
     network: BridgeNet, encoder: TinyEncoder, decoder: TinyDecoder, pairs: PairData, upsampling: str
 ) -> None:
     """Fit `network.across` so that the encoder's features come out where the trunk adds nothing."""
+    device = network.across.weight.device
     gram = moment = torch.zeros((), dtype=torch.float64)
-    for low, high in pairs.first(EXAMPLES):
+    for pair in pairs.first(EXAMPLES):
+        low, high = (z.to(device) for z in pair)
         u = resize_latent(low, size_of(high), upsampling)
         seen = _patches(network.read(network.cells(u, u)))
         features = decoder(high).clamp(0, 1)
-        for layer in list(encoder)[:ENCODER_STAGES]:
+        for layer in list(encoder)[:WRITER]:
             features = layer(features)
         gram = gram + seen.T @ seen
-        moment = moment + seen.T @ features.flatten(2)[0].T.double()
+        moment = moment + seen.T @ features.flatten(2)[0].T.cpu().double()
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     solution = torch.linalg.solve(gram, moment).T.float()
     network.across.weight.copy_(solution[:, :-1].reshape(network.across.weight.shape))
@@ -105,6 +106,6 @@ def _fit(
 
 
 def _patches(features: Tensor) -> Tensor:
-    """3×3 neighbourhoods and a one, (H·W, 9·C + 1), of features (1, C, H, W)."""
-    patches = F.unfold(features, 3, padding=1)[0].T.double()
+    """3×3 neighbourhoods and a one, (H·W, 9·C + 1), of features (1, C, H, W); on the CPU, for fp64."""
+    patches = F.unfold(features, 3, padding=1)[0].T.cpu().double()
     return torch.cat([patches, patches.new_ones(len(patches), 1)], 1)
