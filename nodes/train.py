@@ -34,6 +34,7 @@ Half = TypeVar("Half", TinyEncoder, TinyDecoder)
 LossMap = io.Custom("LOSS_MAP")
 MODEL_FILE = "model.safetensors"
 ROWS = 200  # of the loss curve
+DECODER_WEIGHT, DECODER_PIXELS = 40.0, 16.0  # as in the recipes of the models that come with the pack
 
 
 class FMBoostTrain(io.ComfyNode):
@@ -111,7 +112,8 @@ class FMBoostTrain(io.ComfyNode):
         config = TrainConfig(
             pairs.family, NEW_NETWORK, {"width": width, "depth": depth}, steps=steps, batch=batch,
             window=min(32, data.crop), learning_rate=learning_rate, warmup=max(1, steps // 20),
-            texture=texture, decoder_weight=1.0 if decoder_loss else 0.0, decoder_close=0.25, seed=seed,
+            texture=texture, decoder_weight=DECODER_WEIGHT if decoder_loss else 0.0,
+            decoder_pixels=DECODER_PIXELS, decoder_close=0.5, seed=seed,
             precision="bf16" if automatic_precision(device) == "bf16" else "fp32",
         )  # fmt: skip
         if model is not None:

@@ -46,10 +46,12 @@ class TrainConfig:
         loss: of the velocity, `l2` or `l1`.
         decoder_weight: weight of the loss in the tiny decoder's features of the predicted endpoint.
         decoder_stages: how many of the decoder's stages it compares, 1 to 4, the fourth being pixels.
+        decoder_pixels: weight of the pixels among the stages, where each of the others has 1.
         decoder_close: share of a window's side, at another place in each step, that the third and fourth
-            stage look at: they cost most, and neighbouring places teach much the same; 1 for all of it.
+            stage look at, and the others little more: they cost most, and neighbouring places teach much the
+            same; 1 for all of it.
         texture: at the highest σ, how much of the fidelity is given up for the right amount of texture,
-            0 to 1; in proportion to σ below.
+            0 to 1; below in proportion to the root of σ.
         precision: of the forward and backward pass; `auto` is bf16 where the device has it, else fp32.
         seed: of everything random.
     """
@@ -75,6 +77,7 @@ class TrainConfig:
     loss: str = "l2"
     decoder_weight: float = 1.0
     decoder_stages: int = 4
+    decoder_pixels: float = 1.0
     decoder_close: float = 1.0
     texture: float = 0.0
     precision: str = AUTO
@@ -103,6 +106,7 @@ class TrainConfig:
         _require(0 <= self.ema < 1, f"ema is {self.ema}: give 0 to just under 1")
         low, high = self.sigma_range
         _require(0 <= low <= high <= 1, f"sigma_range is {self.sigma_range}: give two values, 0 to 1")
+        _require(self.decoder_pixels > 0, f"decoder_pixels is {self.decoder_pixels}: give a positive weight")
         _require(
             1 <= self.decoder_stages <= DECODER_STAGES,
             f"decoder_stages is {self.decoder_stages}: give 1 to {DECODER_STAGES}",

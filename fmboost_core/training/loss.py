@@ -21,6 +21,7 @@ from ..tiny_vae import TinyDecoder
 WINDOW = 4  # latents (32 pixels) a side, over which deviations are taken
 FINE = 3  # side of the mean that is taken away, so that only what is finer remains
 FLAT = 1e-3  # of the variance: less than that is not worth a logarithm
+MARGIN = 4  # latents around the part that the fine stages look at, which the coarse stages see, too
 
 
 class DecoderLoss:
@@ -30,13 +31,16 @@ class DecoderLoss:
         decoder: of the latents' family; frozen.
         stages: 1 to 4, as `TinyDecoder.features`.
         examples: latents (B, C, H, W) that the variances are taken from.
+        pixels: weight of the fourth stage, the pixels, in fidelity's mean over the stages; the others have 1.
     """
 
-    def __init__(self, decoder: TinyDecoder, stages: int, examples: Tensor) -> None:
+    def __init__(self, decoder: TinyDecoder, stages: int, examples: Tensor, pixels: float = 1.0) -> None:
         self.decoder, self.stages = decoder, stages
         with torch.no_grad():
             features = decoder.features(examples, stages)
         self.variances = [f.float().var((0, 2, 3)).mean().item() for f in features]
+        weights = [1.0, 1.0, 1.0, pixels][:stages]
+        self.weights = [weight / sum(weights) for weight in weights]
 
     def __call__(
         self, predicted: Tensor, target: Tensor, textured: Tensor, close: tuple[slice, slice] | None = None
@@ -46,22 +50,31 @@ class DecoderLoss:
         Args:
             predicted, target: latents (B, C, H, W).
             textured: (B,) bool, the items whose texture loss is wanted; it is 0 for the others.
-            close: rows and columns of latents that the two finest stages are compared on; all if not given.
+            close: rows and columns of latents that the two finest stages are compared on, the others on
+                `MARGIN` more to each side; all if not given.
 
         Returns:
             Fidelity and texture, each (B,).
         """
+        if close is not None:
+            around = [slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in close]
+            predicted, target = (z[(..., *around)] for z in (predicted, target))
+            rows, columns = (
+                slice(part.start - wide.start, part.stop - wide.start)
+                for part, wide in zip(close, around, strict=True)
+            )
+            close = rows, columns
         with torch.no_grad():
             wanted = self.decoder.features(target, self.stages, close)
         found = self.decoder.features(predicted, self.stages, close)
         fidelity = torch.zeros(len(target), device=target.device)
         texture = torch.zeros_like(fidelity)
         for k, (f, w, variance) in enumerate(zip(found, wanted, self.variances, strict=True)):
-            fidelity = fidelity + _squared(f.float(), w.float()) / variance
+            fidelity = fidelity + self.weights[k] * _squared(f.float(), w.float()) / variance
             if textured.any():
                 fine = (_log_deviation(x[textured].float(), WINDOW << k, FLAT * variance) for x in (f, w))
                 texture = texture.index_add(0, textured.nonzero()[:, 0], _squared(*fine))
-        return fidelity / self.stages, texture / self.stages
+        return fidelity, texture / self.stages
 
 
 def _squared(found: Tensor, wanted: Tensor) -> Tensor:

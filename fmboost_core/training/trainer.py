@@ -214,9 +214,10 @@ class Trainer:
         u = resize_latent(low, size_of(high), config.upsampling)
         point = sample_training_point(PATHS["linear"], augment(u, noise, sigma), high, t)
         scale = torch.full_like(t, high.shape[-1] / low.shape[-1])
-        # Towards high noise, where the picture is not determined, fidelity gives way to texture.
+        # Towards high noise, where the picture is not determined, fidelity gives way to texture; by the
+        # root, so that little noise is enough for much of it.
         highest = config.sigma_range[1]
-        freedom = config.texture * sigma / highest if highest > 0 else torch.zeros_like(sigma)
+        freedom = config.texture * (sigma / highest).sqrt() if highest > 0 else torch.zeros_like(sigma)
         with torch.autocast(high.device.type, self.dtype, enabled=self.dtype != torch.float32):
             predicted = self._parallel(point.x, t, u, sigma, scale)
             error = predicted.float() - point.target
@@ -272,7 +273,9 @@ class Trainer:
         decoder = self.decoder.to(self.processes.device)
         decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         examples = torch.cat([high for _, high in self.pairs.first(EXAMPLES)])
-        return DecoderLoss(decoder, self.config.decoder_stages, examples.to(self.processes.device))
+        config = self.config
+        examples = examples.to(self.processes.device)
+        return DecoderLoss(decoder, config.decoder_stages, examples, config.decoder_pixels)
 
     def _resume(self) -> None:
         state = torch.load(self.state_file, weights_only=True, map_location=self.processes.device)
