@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ LOSSES = ("l2", "l1")
 AUTO = "auto"
 TRAINING_PRECISIONS = (AUTO, "bf16", "fp32")  # fp16 would need its gradients scaled
 DECODER_STAGES = 4  # three resolutions of features, and the pixels
+LAST_RATE = 0.01  # of the peak learning rate, where the cosine ends
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,13 @@ class TrainConfig:
             self.batch % self.accumulate == 0,
             f"a batch of {self.batch} cannot be worked off in {self.accumulate} equal parts",
         )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: linear warm-up, then a cosine down to `LAST_RATE` of the peak."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        done = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * done))
+        return self.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

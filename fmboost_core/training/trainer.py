@@ -9,7 +9,6 @@ off, nor on which device.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,7 +46,6 @@ if TYPE_CHECKING:  # it needs the extra `eval`, which training without pictures 
 log = logging.getLogger(__name__)
 
 EXAMPLES = 16  # crops that the decoder's feature variances are taken from
-LAST_RATE = 0.01  # of the peak learning rate, where the cosine ends
 LOSSES = ("total", "velocity", "fidelity", "texture")
 SNAPSHOTS = 3  # models of the latest validations that are kept
 
@@ -233,7 +231,7 @@ class Trainer:
     def _update(self) -> None:
         config = self.config
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self.optimiser.step(learning_rate(config, self.step))
+        self.optimiser.step(config.rate(self.step))
         self.step += 1
         # Early on a short memory, so that the average is not held back by the untrained start.
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
@@ -307,11 +305,3 @@ class Trainer:
         save(snapshots / f"{self.step:07d}.safetensors", booster)
         for old in sorted(snapshots.glob("*.safetensors"))[:-SNAPSHOTS]:
             old.unlink()
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """The rate of a step: linear warm-up, then a cosine down to a hundredth."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup))
-    done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * done))
-    return config.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * cosine)

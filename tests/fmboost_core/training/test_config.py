@@ -74,3 +74,12 @@ def test_mistakes_are_named_in_one_line(tmp_path, text, complaint):
 def test_a_missing_recipe(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_config(tmp_path / "absent.toml")
+
+
+def test_the_rate_warms_up_and_ends_low():
+    config = TrainConfig("sd15", steps=100, warmup=10, learning_rate=1.0)
+    rates = [config.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1)
+    assert rates[-1] == pytest.approx(0.01, abs=2e-3)
+    assert rates[9:] == sorted(rates[9:], reverse=True)

@@ -16,7 +16,7 @@ from fmboost_core.training.data import PairData
 from fmboost_core.training.draws import draw, draw_close
 from fmboost_core.training.journal import read_table
 from fmboost_core.training.optimiser import OPTIMISERS
-from fmboost_core.training.trainer import Trainer, learning_rate
+from fmboost_core.training.trainer import Trainer
 
 CONFIG = TrainConfig(
     "sd15", shape={"width": 64, "depth": 1}, steps=6, batch=2, window=8, warmup=1, decoder_weight=0.0
@@ -188,14 +188,6 @@ def test_an_item_draws_the_same_in_any_company():
     for a, b in zip(whole, part, strict=True):
         assert torch.equal(a[[1, 3]], b)
     assert not torch.equal(draw(CONFIG, 6, [1], (4, 2, 2))[0], part[0][:1])
-
-
-def test_the_rate_warms_up_and_ends_low():
-    rates = [learning_rate(changed(steps=100, warmup=10, learning_rate=1.0), step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == rates[9] == pytest.approx(1)
-    assert rates[-1] == pytest.approx(0.01, abs=2e-3)
-    assert rates[9:] == sorted(rates[9:], reverse=True)
 
 
 PROGRAM = """
