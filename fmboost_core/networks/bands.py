@@ -22,24 +22,25 @@ class ConvolutionInBands:
     """A 3×3 convolution with a border of zeros, over one picture.
 
     Args:
-        convolution: the layer, with padding 1.
+        convolution: the layer, with padding 1; its stride divides the picture's height.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
-        self.convolution = convolution
+        self.convolution, self.stride = convolution, convolution.stride[0]
         self.seen: Tensor | None = None
 
     def __call__(self, rows: Tensor, last: bool) -> Tensor:
-        """The output rows (B, C', ≥0, W) that the next input rows (B, C, ≥0, W) complete."""
-        layer = self.convolution
+        """The output rows (B, C', ≥0, W') that the next input rows (B, C, ≥0, W) complete."""
+        layer, stride = self.convolution, self.stride
         border = rows.new_zeros(*rows.shape[:ROWS], 1, rows.shape[-1])
         border = border.contiguous(memory_format=torch.channels_last)
         parts = [border if self.seen is None else self.seen, rows, *([border] if last else [])]
         known = torch.cat(parts, ROWS).contiguous(memory_format=torch.channels_last)
-        self.seen = known[:, :, -2:].clone()  # a view would keep the whole band
-        if known.shape[ROWS] < 3:
-            return rows.new_empty(len(rows), layer.out_channels, 0, rows.shape[-1])
-        return F.conv2d(known, layer.weight, layer.bias, padding=(0, 1))
+        count = max(0, (known.shape[ROWS] - 3) // stride + 1)
+        self.seen = known[:, :, stride * count :].clone()  # a view would keep the whole band
+        if not count:
+            return rows.new_empty(len(rows), layer.out_channels, 0, rows.shape[-1] // stride)
+        return F.conv2d(known, layer.weight, layer.bias, stride, padding=(0, 1))
 
 
 class Delay:
@@ -53,6 +54,21 @@ class Delay:
         waiting = rows if self.waiting is None else torch.cat([self.waiting, rows], ROWS)
         self.waiting = waiting[:, :, count:].clone()
         return waiting[:, :, :count]
+
+
+class Meeting:
+    """Rows of two branches, each held back until the other has them, too."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Tensor] = []
+
+    def __call__(self, *branches: Tensor) -> list[Tensor]:
+        held = list(branches)
+        if self.waiting:
+            held = [torch.cat(parts, ROWS) for parts in zip(self.waiting, branches, strict=True)]
+        count = min(rows.shape[ROWS] for rows in held)
+        self.waiting = [rows[:, :, count:].clone() for rows in held]
+        return [rows[:, :, :count] for rows in held]
 
 
 class CellsInBands:

@@ -2,9 +2,10 @@
 
 To enlarge a picture by a VAE means to decode it, to enlarge the pixels, and to encode again; nearly all of
 that work is done at the resolutions of the pixels. BridgeNet takes the same way without going there: the
-decoder's first two resolutions read the small latent, the encoder's last one writes the large latent, and
-what lies between is one convolution and, for all that a convolution cannot do, BoostNet's trunk. It
-starts from the weights of a tiny VAE (`training/warm_start.py`) and all of it is trained.
+decoder's first three resolutions read the small latent, the encoder's last two write the large latent, and
+what lies between is one convolution, at twice the resolution of the large latent. For all that this way
+cannot do there is BoostNet's trunk beside it. It starts from the weights of a tiny VAE
+(`training/warm_start.py`) and all of it is trained.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from torch import Tensor, nn
 
 from ..flow import velocity_to
 from ..tiny_vae import WIDTH, TinyDecoder, TinyEncoder
-from .bands import ROWS, CellsInBands, ConvolutionInBands, Delay, SequenceInBands
+from .bands import ROWS, CellsInBands, ConvolutionInBands, Delay, Meeting, SequenceInBands
 from .trunk import CELL, WORKING_TENSORS, Trunk, TrunkConfig, pixel_norm
 from .velocity import zeroed
 
 DEVIATION = 0.5  # of large latents from upsampled small ones; measured: sd3 0.41, flux 0.52, sdxl 0.71
-COARSE, FINE = slice(0, 6), slice(6, 11)  # the tiny decoder's layers that are taken: two resolutions
-WRITER = 11  # the tiny encoder's layer with which its last resolution, which is taken, begins
-RESIDUAL_CONVOLUTIONS = 9  # in a resolution of the tiny VAE
-FINE_TENSORS = 5  # of the tiny VAE's width, on the output grid, that are kept at once
+# The tiny decoder's layers that are taken, three resolutions, and the tiny encoder's, two. At the highest,
+# where they meet, a block of three is left out on each side: a step teaches as much, and takes less time.
+COARSE, FINE, WIDE = slice(0, 6), slice(6, 11), slice(11, 15)
+NARROW, WRITER = slice(8, 11), slice(11, 15)
+REACH = 9  # pixels that a resolution's three blocks reach, and that of two:
+SHORT_REACH = 6
+WORKING_LAYERS = 4  # of the tiny VAE's width that are kept at once, in each of the two finer resolutions
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class BridgeNet(Trunk):
     Attributes:
         coarse: context's cells → the small latent → the decoder's features on the grid of cells.
         fine: those → the decoder's features on the output grid.
-        stem, head: into the trunk and out of it; head and `across`, the way past the trunk, add up to the
-            features that `writer` begins with.
-        writer: features on the output grid → the latent, as in the encoder.
+        wide, across, narrow: the way past the trunk, from those over twice the output's resolution, where
+            decoder and encoder meet in one convolution, back to the output grid.
+        stem, head: into the trunk and out of it.
+        writer: the sum of both → the latent, as in the encoder.
     """
 
     straight = True
@@ -49,17 +54,22 @@ class BridgeNet(Trunk):
     def __init__(self, config: BridgeNetConfig) -> None:
         super().__init__(config)
         channels, cell = config.latent_channels, CELL**2
-        reach = (RESIDUAL_CONVOLUTIONS + 2, 2 * config.depth + 2)  # cells: coarse with its first two, trunk
-        self.receptive_field = CELL * sum(reach) + 2 * (RESIDUAL_CONVOLUTIONS + 1)
-        self.working_channels = WORKING_TENSORS * config.width // cell + FINE_TENSORS * WIDTH
+        # In pixels: what is before and after both ways, the trunk, and the way past it (rounded up to cells).
+        shared = CELL * (REACH + 2) + (REACH + 1) + (REACH + 1)
+        trunk, past = CELL * (2 * config.depth + 2), SHORT_REACH + 2
+        self.receptive_field = shared + max(trunk, past)
+        layers = WORKING_LAYERS * WIDTH * (1 + cell)
+        self.working_channels = WORKING_TENSORS * config.width // cell + layers
         decoder, encoder = list(TinyDecoder(channels)), list(TinyEncoder(channels))
         small = nn.Conv2d(channels * cell, channels, 3, padding=1)
         self.coarse = nn.Sequential(small, *decoder[COARSE])
         self.fine = nn.Sequential(*decoder[FINE])
         self.stem = nn.Conv2d(cell * (2 * channels + WIDTH), config.width, 3, padding=1)
         self.head = zeroed(nn.Conv2d(config.width, cell * WIDTH, 3, padding=1))
+        self.wide = nn.Sequential(*decoder[WIDE])
         self.across = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
-        self.writer = nn.Sequential(*encoder[WRITER:])
+        self.narrow = nn.Sequential(*encoder[NARROW])
+        self.writer = nn.Sequential(*encoder[WRITER])
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """See `VelocityNetwork`; H and W must be even, scale in [1, 2], and a context is needed."""
@@ -68,7 +78,8 @@ class BridgeNet(Trunk):
         fine = self.read(cells)
         h = self.stem(torch.cat([cells, F.pixel_unshuffle(fine, CELL)], 1))
         h = self.head(self.through_blocks(h, t, sigma, scale))
-        endpoint = self.writer(F.pixel_shuffle(h, CELL) + self.across(fine))
+        past = self.narrow(self.across(self.wide(fine)))
+        endpoint = self.writer(F.pixel_shuffle(h, CELL) + past)
         return velocity_to(endpoint, x, context, t, sigma, DEVIATION).to(endpoint.dtype)
 
     def read(self, cells: Tensor) -> Tensor:
@@ -81,9 +92,10 @@ class BridgeNet(Trunk):
         """See `VelocityNetwork`; `rows` must be even."""
         context = self.needed(context)
         coarse, fine, writer = map(SequenceInBands, (self.coarse, self.fine, self.writer))
-        stem, head, across = map(ConvolutionInBands, (self.stem, self.head, self.across))
+        past = SequenceInBands([*self.wide, self.across, *self.narrow])
+        stem, head = map(ConvolutionInBands, (self.stem, self.head))
         blocks = self.blocks_in_bands(t, sigma, scale)
-        to_cells, seen, beside = CellsInBands(CELL), Delay(), Delay()
+        to_cells, seen, meeting = CellsInBands(CELL), Delay(), Meeting()
         out, done = torch.empty_like(x), 0
         for start in range(0, x.shape[ROWS], rows):
             band, last = slice(start, start + rows), start + rows >= x.shape[ROWS]
@@ -93,9 +105,8 @@ class BridgeNet(Trunk):
             h = stem(torch.cat([seen(cells, read.shape[ROWS]), read], 1), last)
             for block in blocks:
                 h = block(h, last)
-            h = F.pixel_shuffle(head(pixel_norm(h), last), CELL)
-            h += beside(across(features, last), h.shape[ROWS])
-            endpoint = writer(h, last)
+            h, beside = meeting(F.pixel_shuffle(head(pixel_norm(h), last), CELL), past(features, last))
+            endpoint = writer(h + beside, last)
             ready = slice(done, done + endpoint.shape[ROWS])
             x_there, u_there = x[:, :, ready], context[:, :, ready]
             out[:, :, ready] = velocity_to(endpoint, x_there, u_there, t, sigma, DEVIATION)

@@ -9,6 +9,7 @@ zero.
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..networks import build
-from ..networks.bridgenet import COARSE, FINE, WRITER, BridgeNet
+from ..networks.bridgenet import COARSE, FINE, NARROW, WIDE, WRITER, BridgeNet
 from ..networks.trunk import CELL
 from ..networks.velocity import VelocityNetwork
 from ..tiny_vae import TinyDecoder, TinyEncoder
@@ -62,9 +63,10 @@ def start_from_vae(
     assert isinstance(network, BridgeNet)
     with torch.no_grad():
         _undo_upsampling(cast(nn.Conv2d, network.coarse[0]), upsampling)
-        own = [*list(network.coarse)[1:], *network.fine, *network.writer]
-        stages = [*list(decoder)[COARSE], *list(decoder)[FINE], *list(encoder)[WRITER:]]
-        for layer, stage in zip(own, stages, strict=True):
+        own = [*list(network.coarse)[1:], *network.fine, *network.wide, *network.narrow, *network.writer]
+        stages = [list(decoder)[part] for part in (COARSE, FINE, WIDE)]
+        stages += [list(encoder)[part] for part in (NARROW, WRITER)]
+        for layer, stage in zip(own, chain(*stages), strict=True):
             layer.load_state_dict(stage.state_dict())
         _fit(network.to(next(encoder.parameters()).device), encoder, decoder, pairs, upsampling)
     return network
@@ -93,9 +95,9 @@ def _fit(
     for pair in pairs.first(EXAMPLES):
         low, high = (z.to(device) for z in pair)
         u = resize_latent(low, size_of(high), upsampling)
-        seen = _patches(network.read(network.cells(u, u)))
+        seen = _patches(network.wide(network.read(network.cells(u, u))))
         features = decoder(high).clamp(0, 1)
-        for layer in list(encoder)[:WRITER]:
+        for layer in list(encoder)[: NARROW.start]:
             features = layer(features)
         gram = gram + seen.T @ seen
         moment = moment + seen.T @ features.flatten(2)[0].T.cpu().double()

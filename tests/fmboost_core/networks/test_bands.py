@@ -2,18 +2,20 @@ import pytest
 import torch
 from helpers import lively
 
-from fmboost_core.networks.bands import ConvolutionInBands, Delay
+from fmboost_core.networks.bands import ConvolutionInBands, Delay, Meeting
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from fmboost_core.networks.bridgenet import BridgeNet, BridgeNetConfig
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bands", [[12], [1] * 12, [2, 10], [11, 1], [5, 4, 3]])
-def test_a_convolution_in_bands_is_that_of_the_whole(bands):
-    layer = torch.nn.Conv2d(3, 5, 3, padding=1)
-    x = torch.randn(2, 3, 12, 7)
+def test_a_convolution_in_bands_is_that_of_the_whole(bands, stride):
+    layer = torch.nn.Conv2d(3, 5, 3, stride, padding=1)
+    x = torch.randn(2, 3, 12, 8)
     fed = ConvolutionInBands(layer)
     parts = [fed(rows, i == len(bands) - 1) for i, rows in enumerate(x.split(bands, 2))]
-    assert parts[0].shape[2] == bands[0] - (len(bands) > 1)  # what it cannot know yet it does not say
+    known = bands[0] - (len(bands) > 1)  # what it cannot know yet it does not say
+    assert parts[0].shape[2] == -(-known // stride)
     torch.testing.assert_close(torch.cat(parts, 2), layer(x))
 
 
@@ -21,6 +23,18 @@ def test_a_delay_gives_rows_out_in_their_order():
     delay, x = Delay(), torch.arange(6.0).reshape(1, 1, 6, 1)
     out = [delay(x[:, :, :2], 0), delay(x[:, :, 2:5], 3), delay(x[:, :, 5:], 3)]
     assert torch.equal(torch.cat(out, 2), x)
+
+
+def test_branches_wait_for_each_other():
+    meeting, x = Meeting(), torch.arange(6.0).reshape(1, 1, 6, 1)
+    met = [
+        meeting(x[:, :, :4], x[:, :, :1]),
+        meeting(x[:, :, 4:4], x[:, :, 1:5]),
+        meeting(x[:, :, 4:], x[:, :, 5:]),
+    ]
+    assert [left.shape[2] for left, _ in met] == [1, 3, 2]
+    for side in zip(*met, strict=True):
+        assert torch.equal(torch.cat(side, 2), x)
 
 
 @pytest.mark.parametrize("rows", [2, 6, 20, 38, 40])
