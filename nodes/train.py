@@ -34,7 +34,9 @@ Half = TypeVar("Half", TinyEncoder, TinyDecoder)
 LossMap = io.Custom("LOSS_MAP")
 MODEL_FILE = "model.safetensors"
 ROWS = 200  # of the loss curve
-DECODER_WEIGHT, DECODER_PIXELS = 40.0, 16.0  # as in the recipes of the models that come with the pack
+# As in the two parts of the recipes: a new network learns by features, one that has learned by pixels.
+NEW_DECODER_LOSS = {"decoder_weight": 1.0, "decoder_close": 0.25}
+LATER_DECODER_LOSS = {"decoder_weight": 40.0, "decoder_pixels": 16.0, "decoder_close": 0.5}
 
 
 class FMBoostTrain(io.ComfyNode):
@@ -109,12 +111,13 @@ class FMBoostTrain(io.ComfyNode):
                 " are made anew"
             )
         data = PairData(pairs.path, pairs.family)
+        weights = NEW_DECODER_LOSS if model is None else LATER_DECODER_LOSS
         config = TrainConfig(
             pairs.family, NEW_NETWORK, {"width": width, "depth": depth}, steps=steps, batch=batch,
             window=min(32, data.crop), learning_rate=learning_rate, warmup=max(1, steps // 20),
-            texture=texture, decoder_weight=DECODER_WEIGHT if decoder_loss else 0.0,
-            decoder_pixels=DECODER_PIXELS, decoder_close=0.5, seed=seed,
+            texture=texture, seed=seed,
             precision="bf16" if automatic_precision(device) == "bf16" else "fp32",
+            **(weights if decoder_loss else {"decoder_weight": 0.0}),
         )  # fmt: skip
         if model is not None:
             config = _like(model, config)
