@@ -57,13 +57,9 @@ class DecoderLoss:
             Fidelity and texture, each (B,).
         """
         if close is not None:
-            around = [slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in close]
-            predicted, target = (z[(..., *around)] for z in (predicted, target))
-            rows, columns = (
-                slice(part.start - wide.start, part.stop - wide.start)
-                for part, wide in zip(close, around, strict=True)
-            )
-            close = rows, columns
+            rows, columns = (slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in close)
+            predicted, target = (z[..., rows, columns] for z in (predicted, target))
+            close = _within(close[0], rows), _within(close[1], columns)
         with torch.no_grad():
             wanted = self.decoder.features(target, self.stages, close)
         found = self.decoder.features(predicted, self.stages, close)
@@ -75,6 +71,11 @@ class DecoderLoss:
                 fine = (_log_deviation(x[textured].float(), WINDOW << k, FLAT * variance) for x in (f, w))
                 texture = texture.index_add(0, textured.nonzero()[:, 0], _squared(*fine))
         return fidelity, texture / self.stages
+
+
+def _within(part: slice, whole: slice) -> slice:
+    """The same places, counted from where the whole begins."""
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 def _squared(found: Tensor, wanted: Tensor) -> Tensor:
