@@ -27,8 +27,7 @@ DEVIATION = 0.5  # of large latents from upsampled small ones; measured: sd3 0.4
 # where they meet, a block of three is left out on each side: a step teaches as much, and takes less time.
 COARSE, FINE, WIDE = slice(0, 6), slice(6, 11), slice(11, 15)
 NARROW, WRITER = slice(8, 11), slice(11, 15)
-REACH = 9  # pixels that a resolution's three blocks reach, and that of two:
-SHORT_REACH = 6
+REACH, SHORT_REACH = 9, 6  # pixels of a resolution that three blocks reach, and two
 WORKING_LAYERS = 4  # of the tiny VAE's width that are kept at once, in each of the two finer resolutions
 
 
