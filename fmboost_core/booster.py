@@ -73,7 +73,8 @@ class Booster:
         self.network = network.eval()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec = spec
-        if network.straight and not spec.straight:
+        unlike = network.upsamples not in (None, spec.source_upsampling)
+        if unlike or (network.straight and not spec.straight):
             raise CheckpointError(
                 f"a {type(network).__name__} needs a linear path, and a context upsampled as the source is:"
                 " the model's description is damaged"
@@ -108,9 +109,13 @@ class Booster:
             tile = tile or LARGEST_TILE
         elif tile:
             tile += 2 * BLEND_HALO
-        at_once = min(pixels, tile**2) if tile else pixels
-        if self.network.streams and at_once < pixels:
-            at_once += size[1] * (self.network.receptive_field or 0)  # kept back, and let go at the end
+        source = shape[-2], shape[-1]
+        stages = [source, *self._stages(source, size)]
+        area = self.network.working_area(size, stages[-2]) if len(stages) > 1 else 0
+        worked_on = planes * area
+        at_once = min(worked_on, tile**2) if tile else worked_on
+        if self.network.streams and at_once < worked_on:
+            at_once += area // size[0] * (self.network.receptive_field or 0)  # kept, and let go at the end
         return at_once * self._bytes_per_pixel() + pixels * shape[1] * 4 * STATE_COPIES
 
     def _bytes_per_pixel(self) -> int:
@@ -306,6 +311,8 @@ class _Run:
         mode = self.booster.spec.context_upsampling
         if mode is None:
             return None
+        if self.booster.network.upsamples:
+            return z.to(self.dtype)
         same = mode == self.booster.spec.source_upsampling
         return (u if same else upsample(z, size, mode, codec)).to(self.dtype)
 

@@ -63,6 +63,8 @@ def launched(device: str) -> Processes:
     """The processes that `accelerate launch` started, or this one alone, on a device of the user's choice."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(device=device)
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 
-    return Processes(Accelerator(cpu=device == "cpu"))
+    # At scale 2 nothing is resampled, so that a BridgeNet's slopes get no gradient in most steps.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Processes(Accelerator(cpu=device == "cpu", kwargs_handlers=[unused]))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .errors import FMBoostError
 from .networks.velocity import VelocityNetwork
+from .upsampling import size_of
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class TiledNetwork:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self.tile = self._smaller_tile(x)
+                self.tile = self._smaller_tile(x, context)
             # Outside the handler: its traceback no longer holds the tensors of the failed attempt.
             log.warning("out of memory: going on with tiles of %d latent pixels", self.tile)
             _free_memory()
@@ -68,7 +69,7 @@ class TiledNetwork:
         return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
     def _evaluate(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
-        at_once = self.tile**2 // (x.shape[-2] * x.shape[-1])  # whole pictures
+        at_once = self.tile**2 // self._area(x, context)  # whole pictures
         if not self.tile or at_once >= len(x):
             return self.forward(x, t, context, sigma, scale)
         evaluate = self.forward if at_once else self._in_bands if self.network.streams else self._blended
@@ -80,8 +81,12 @@ class TiledNetwork:
             parts.append(evaluate(x[items], t[items], cut, sigma[items], scale[items]))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
+    def _area(self, x: Tensor, context: Tensor | None) -> int:
+        return self.network.working_area(size_of(x), size_of(x if context is None else context))
+
     def _in_bands(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
-        rows = _round_up(max(1, self.tile**2 // x.shape[-1]), self.network.size_multiple)
+        rows = max(1, self.tile**2 * x.shape[-2] // self._area(x, context))
+        rows = _round_up(rows, self.network.size_multiple)
         return self.network.in_bands(x, t, context, sigma, scale, rows)
 
     def _blended(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
@@ -97,8 +102,8 @@ class TiledNetwork:
                 weight[rows, columns] += ramp.to(v)
         return out / weight
 
-    def _smaller_tile(self, x: Tensor) -> int:
-        everything = math.ceil(math.sqrt(x.numel() / x.shape[1]))
+    def _smaller_tile(self, x: Tensor, context: Tensor | None) -> int:
+        everything = math.ceil(math.sqrt(len(x) * self._area(x, context)))
         half = min(self.tile or everything, everything) // 2
         if half < SMALLEST_TILE:
             raise OutOfMemory(

@@ -238,7 +238,8 @@ def _speeds(bench: Bench, booster: Booster, z: Tensor, seconds: float) -> None:
     dtype = PRECISIONS[bench.default_precision]
     x = torch.randn(1, z.shape[1], 2 * z.shape[-2], 2 * z.shape[-1], device=z.device).to(dtype)
     ones = torch.ones(1, device=z.device)
-    call = partial(booster.network, x, ones, x, ones, 2 * ones)
+    context = z.to(dtype) if booster.network.upsamples else x
+    call = partial(booster.network, x, ones, context, ones, 2 * ones)
     with FlopCounterMode(display=False) as counter:
         call()
     work: dict[str, tuple[rivals.Call, float]] = {

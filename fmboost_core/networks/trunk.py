@@ -109,7 +109,8 @@ class Trunk(VelocityNetwork):
     def needed(self, context: Tensor | None) -> Tensor:
         """The context. Raises `InputError` where there is none."""
         if context is None:
-            raise InputError(f"{type(self).__name__} needs the upsampled latent as context")
+            kind = "small" if self.upsamples else "upsampled"
+            raise InputError(f"{type(self).__name__} needs the {kind} latent as context")
         return context
 
     def cells(self, x: Tensor, context: Tensor) -> Tensor:

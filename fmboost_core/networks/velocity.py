@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+
+from ..upsampling import Size
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -23,7 +26,10 @@ class VelocityNetwork(nn.Module):
         config: frozen dataclass of its shape, with `latent_channels`; `networks.build` takes its fields.
         size_multiple: height and width of the input must be multiples of it.
         receptive_field: how many pixels of input around an output pixel it depends on; None: all.
-        working_channels: channels at the input's resolution that its evaluation keeps in memory.
+        working_channels: channels at the input's resolution that its evaluation keeps in memory, for each
+            pixel of `working_area`.
+        upsamples: the mode by which it upsamples its context itself, which is the small latent; None: its
+            context has been upsampled.
         streams: whether it has `in_bands`.
         straight: whether it takes for granted that paths are linear, and that the context is the source
             without its noise.
@@ -33,6 +39,7 @@ class VelocityNetwork(nn.Module):
     size_multiple: int
     receptive_field: int | None
     working_channels: int
+    upsamples: str | None = None
     streams: bool = False
     straight: bool = False
 
@@ -42,7 +49,8 @@ class VelocityNetwork(nn.Module):
         Args:
             x: point on the path, shape (B, C, H, W).
             t: time in [0, 1], shape (B,).
-            context: un-noised upsampled latent, shape (B, C, H, W), where the network takes one.
+            context: un-noised upsampled latent, shape (B, C, H, W), where the network takes one; the small
+                latent, (B, C, h, w), where it `upsamples` itself.
             sigma: noise level of the source in [0, 1], shape (B,).
             scale: side of the output over side of the input, shape (B,).
 
@@ -50,6 +58,10 @@ class VelocityNetwork(nn.Module):
             Shape (B, C, H, W).
         """
         raise NotImplementedError
+
+    def working_area(self, size: Size, context: Size) -> int:
+        """Latent pixels that memory goes by, from the sizes of x and of the context."""
+        return math.prod(size)
 
     def in_bands(
         self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor, rows: int

@@ -102,6 +102,11 @@ class TrainConfig:
             0 < self.decoder_close <= 1,
             f"decoder_close is {self.decoder_close}: give a share of the side, above 0 and up to 1",
         )
+        own = NETWORKS[self.network][1].upsamples
+        _require(
+            own in (None, self.upsampling),
+            f"upsampling is {self.upsampling!r}, but a {self.network} upsamples by {own!r}",
+        )
         _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}: it must be positive")
         for name in ("double", "clean", "start", "texture"):
             _require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}: give 0 to 1")

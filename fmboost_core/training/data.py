@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -173,3 +174,13 @@ class PairData:
             views = (_View(side, 0, 0, side) for side in (self.crop // 2, self.crop))
             low, high = (self._read(shard, row, view)[None].float() for view in views)
             yield low, high
+
+    def between(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Crops from all over the data, whole, from the half to a side in between, and from there to all."""
+        for index in np.linspace(0, len(self) - 1, min(count, len(self)), dtype=int):
+            shard, row = self._find(int(index))
+            sides = self.shards[shard].sides[::-1]
+            whole = {side: self._read(shard, row, _View(side, 0, 0, side))[None].float() for side in sides}
+            for low, high in itertools.pairwise(sides):
+                if high < 2 * low:
+                    yield whole[low], whole[high]

@@ -217,7 +217,8 @@ class Trainer:
         highest = config.sigma_range[1]
         freedom = config.texture * (sigma / highest).sqrt() if highest > 0 else torch.zeros_like(sigma)
         with torch.autocast(high.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            predicted = self._parallel(point.x, t, u, sigma, scale)
+            context = low if self.network.upsamples else u
+            predicted = self._parallel(point.x, t, context, sigma, scale)
             error = predicted.float() - point.target
             velocity = (error.abs() if config.loss == "l1" else error.square()).mean((1, 2, 3))
             fidelity = texture = torch.zeros_like(velocity)
@@ -259,8 +260,7 @@ class Trainer:
         elif self.state_file.exists() or not isinstance(self.network, BridgeNet):
             return
         elif self.encoder and self.decoder:
-            shape, upsampling = self.config.shape, self.config.upsampling
-            network = start_from_vae(shape, self.encoder, self.decoder, self.pairs, upsampling)
+            network = start_from_vae(self.config.shape, self.encoder, self.decoder, self.pairs)
             self.network.load_state_dict(network.state_dict())
 
     def _decoder_loss(self) -> DecoderLoss | None:

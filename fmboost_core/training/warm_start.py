@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..networks import build
 from ..networks.bridgenet import COARSE, FINE, NARROW, WIDE, WRITER, BridgeNet
-from ..networks.trunk import CELL
+from ..networks.resampling import nearest
 from ..networks.velocity import VelocityNetwork
-from ..tiny_vae import TinyDecoder, TinyEncoder
-from ..upsampling import resize_latent, size_of
+from ..tiny_vae import WIDTH, TinyDecoder, TinyEncoder
+from ..upsampling import Size, size_of
 from .data import PairData
 
 EXAMPLES = 24  # crops that the convolution is fitted to
@@ -44,7 +44,7 @@ def start_from_weights(network: VelocityNetwork, initial: VelocityNetwork) -> No
 
 
 def start_from_vae(
-    shape: dict[str, Any], encoder: TinyEncoder, decoder: TinyDecoder, pairs: PairData, upsampling: str
+    shape: dict[str, Any], encoder: TinyEncoder, decoder: TinyDecoder, pairs: PairData
 ) -> BridgeNet:
     """A BridgeNet of a shape.
 
@@ -52,7 +52,6 @@ def start_from_vae(
         shape: fields of its configuration, but for the latent channels.
         encoder, decoder: of the pairs' family, on one device, where the network will be, too.
         pairs: the fit's examples.
-        upsampling: of the small latent, for the network's context.
 
     Raises:
         InputError: the VAE has other channels than the pairs.
@@ -62,52 +61,61 @@ def start_from_vae(
     network = build("bridgenet", {"latent_channels": pairs.channels, **shape})
     assert isinstance(network, BridgeNet)
     with torch.no_grad():
-        _undo_upsampling(cast(nn.Conv2d, network.coarse[0]), upsampling)
-        own = [*list(network.coarse)[1:], *network.fine, *network.wide, *network.narrow, *network.writer]
+        own = [*network.coarse, *network.fine, *network.wide, *network.narrow, *network.writer]
         stages = [list(decoder)[part] for part in (COARSE, FINE, WIDE)]
         stages += [list(encoder)[part] for part in (NARROW, WRITER)]
         for layer, stage in zip(own, chain(*stages), strict=True):
             layer.load_state_dict(stage.state_dict())
-        _fit(network.to(next(encoder.parameters()).device), encoder, decoder, pairs, upsampling)
+        _differences(network.onto.slope)
+        _fit(network.to(next(encoder.parameters()).device), encoder, decoder, pairs)
     return network
 
 
-def _undo_upsampling(layer: nn.Conv2d, mode: str) -> None:
-    """Weights that take the small latent out of the cells of the upsampled one: least squares, in 1-D."""
-    length, middle = 11, 5  # latents; longer than any filter's reach
-    impulses = torch.eye(length).reshape(length, 1, length, 1)
-    seen = resize_latent(impulses, (CELL * length, CELL), mode)[:, 0, :, 0].double()
-    around = seen[:, CELL * (middle - 1) : CELL * (middle + 2)]  # three cells
-    taps = torch.linalg.pinv(around)[:, middle].float().reshape(3, CELL)
-    kernel = torch.einsum("ap,bq->pqab", taps, taps).reshape(CELL**2, 3, 3)
-    layer.weight.zero_()
-    cast(Tensor, layer.bias).zero_()
-    for channel, weight in enumerate(layer.weight):
-        weight[channel * CELL**2 : (channel + 1) * CELL**2] = kernel
+def _differences(slope: nn.Conv2d) -> None:
+    """How features change from one neighbour to the other, per pixel."""
+    slope.weight.zero_()
+    cast(Tensor, slope.bias).zero_()
+    down, right = slope.weight.chunk(2)
+    for channel in range(WIDTH):
+        for weight in (down[channel, channel, :, 1], right[channel, channel, 1, :]):
+            weight.copy_(torch.tensor([-0.5, 0.0, 0.5]))
 
 
-def _fit(
-    network: BridgeNet, encoder: TinyEncoder, decoder: TinyDecoder, pairs: PairData, upsampling: str
-) -> None:
+def _fit(network: BridgeNet, encoder: TinyEncoder, decoder: TinyDecoder, pairs: PairData) -> None:
     """Fit `network.across` so that the encoder's features come out where the trunk adds nothing."""
-    device = network.across.weight.device
+    across = network.across
+    value, slope = cast(nn.Conv2d, across.value), across.slope
     gram = moment = torch.zeros((), dtype=torch.float64)
-    for pair in pairs.first(EXAMPLES):
-        low, high = (z.to(device) for z in pair)
-        u = resize_latent(low, size_of(high), upsampling)
-        seen = _patches(network.wide(network.read(network.cells(u, u))))
+    for pair in chain(pairs.first(EXAMPLES), pairs.between(EXAMPLES // 2)):
+        low, high = (z.to(value.weight.device) for z in pair)
         features = decoder(high).clamp(0, 1)
         for layer in list(encoder)[: NARROW.start]:
             features = layer(features)
-        gram = gram + seen.T @ seen
-        moment = moment + seen.T @ features.flatten(2)[0].T.cpu().double()
+        seen = _regressors(network.wide(network.fine(network.coarse(low))), size_of(features))
+        gram = gram + (seen.T @ seen).double().cpu()
+        moment = moment + (seen.T @ features.flatten(2)[0].T).double().cpu()
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     solution = torch.linalg.solve(gram, moment).T.float()
-    network.across.weight.copy_(solution[:, :-1].reshape(network.across.weight.shape))
-    cast(Tensor, network.across.bias).copy_(solution[:, -1])
+    weights, biases = solution.split([3 * 9 * WIDTH, 3], 1)
+    for layer, weight, bias in (
+        (value, weights[:, : 9 * WIDTH], biases[:, :1]),
+        (slope, torch.cat(weights[:, 9 * WIDTH :].chunk(2, 1)), torch.cat(biases[:, 1:].chunk(2, 1))),
+    ):
+        layer.weight.copy_(weight.reshape(layer.weight.shape))
+        cast(Tensor, layer.bias).copy_(bias[:, 0])
 
 
-def _patches(features: Tensor) -> Tensor:
-    """3×3 neighbourhoods and a one, (H·W, 9·C + 1), of features (1, C, H, W); on the CPU, for fp64."""
-    patches = F.unfold(features, 3, padding=1)[0].T.cpu().double()
-    return torch.cat([patches, patches.new_ones(len(patches), 1)], 1)
+def _regressors(features: Tensor, size: Size) -> Tensor:
+    """What `Resampling` is linear in, (H·W, 3·(9·C + 1)), from features (1, C, h, w).
+
+    The 3×3 neighbourhoods of the nearest places, those times how far down, times how far to the right; then
+    the same of a one.
+    """
+    (rows, down), (columns, right) = (
+        nearest(there, here, here) for there, here in zip(size_of(features), size, strict=True)
+    )
+    patches = F.unfold(features, 3, padding=1).unflatten(2, size_of(features))[0][:, rows][..., columns]
+    factors = [torch.ones(size), down[:, None].expand(size), right.expand(size)]
+    ones = torch.stack(factors).to(patches)
+    everything = torch.cat([*(patches * factor for factor in ones), ones])
+    return everything.flatten(1).T

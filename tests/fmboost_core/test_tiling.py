@@ -3,10 +3,10 @@ import logging
 import pytest
 import torch
 from helpers import lively, small_booster
-from torch import nn
 
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from fmboost_core.networks.unet import UNet, UNetConfig
+from fmboost_core.networks.velocity import VelocityNetwork
 from fmboost_core.peak_memory import PeakMemory
 from fmboost_core.tiling import SMALLEST_TILE, OutOfMemory, TiledNetwork, _rise, is_out_of_memory
 
@@ -66,7 +66,7 @@ def test_a_global_network_is_blended_without_gaps():
     assert not tiled.abs().sum(1).eq(0).any()
 
 
-class _Scarce(nn.Module):
+class _Scarce(VelocityNetwork):
     """A network in a machine that runs out of memory above a number of pixels."""
 
     size_multiple, streams = 2, True
@@ -120,7 +120,7 @@ def test_backends_say_it_differently():
     assert not is_out_of_memory(RuntimeError("no kernel image"))
 
 
-class Pointwise(nn.Module):
+class Pointwise(VelocityNetwork):
     """Sees no neighbours, so that tiles of any kind must give the numbers of the whole."""
 
     size_multiple, streams = 2, False

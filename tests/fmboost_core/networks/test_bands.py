@@ -37,15 +37,24 @@ def test_branches_wait_for_each_other():
         assert torch.equal(torch.cat(side, 2), x)
 
 
+BOOSTNET = lively(BoostNet(BoostNetConfig(4, width=64, depth=3)))
+BRIDGENET = lively(BridgeNet(BridgeNetConfig(4, width=64, depth=2)))
+
+
 @pytest.mark.parametrize("rows", [2, 6, 20, 38, 40])
 @pytest.mark.parametrize(
-    "network",
-    [BoostNet(BoostNetConfig(4, width=64, depth=3)), BridgeNet(BridgeNetConfig(4, width=64, depth=2))],
-    ids=["boostnet", "bridgenet"],
+    ("network", "source", "size"),
+    [
+        (BOOSTNET, (40, 22), (40, 22)),
+        (BRIDGENET, (20, 11), (40, 22)),
+        (BRIDGENET, (27, 11), (41, 22)),
+        (BRIDGENET, (20, 20), (39, 31)),
+        (BRIDGENET, (19, 11), (40, 11)),
+    ],
+    ids=["boostnet", "bridgenet", "smaller-scale", "odd", "one-side"],
 )
-def test_a_network_in_bands_is_the_whole_network(network, rows):
-    lively(network)
-    x, context = torch.randn(2, 2, 4, 40, 22)
+def test_a_network_in_bands_is_the_whole_network(network, source, size, rows):
+    x, context = torch.randn(2, 4, *size), torch.randn(2, 4, *source)
     t, sigma, scale = torch.tensor([0.1, 0.9]), torch.tensor([0.0, 0.5]), torch.tensor([2.0, 1.3])
     with torch.inference_mode():
         whole = network(x, t, context, sigma, scale)

@@ -6,6 +6,7 @@ from fmboost_core import Booster, BoosterSpec, CheckpointError, InputError
 from fmboost_core.networks.bridgenet import BridgeNet, BridgeNetConfig
 from fmboost_core.peak_memory import PeakMemory
 
+NEAREST = {"context_upsampling": "nearest", "source_upsampling": "nearest"}
 CONFIG = BridgeNetConfig(latent_channels=4, width=64, depth=1)
 
 
@@ -15,7 +16,9 @@ def network() -> BridgeNet:
 
 
 def arguments(height: int = 40, width: int = 40, **changes) -> dict[str, torch.Tensor]:
-    x, context = torch.randn(2, 1, 4, height, width, generator=torch.Generator().manual_seed(1))
+    """The context is the small latent itself, half as large."""
+    generator = torch.Generator().manual_seed(1)
+    x, context = (torch.randn(1, 4, height // k, width // k, generator=generator) for k in (1, 2))
     values = {"t": 0.3, "sigma": 0.2, "scale": 1.7} | changes
     return {"x": x, "context": context} | {k: torch.tensor([v]) for k, v in values.items()}
 
@@ -26,14 +29,29 @@ def test_small_changes_of_each_condition_are_seen(network, condition):
 
 
 def test_receptive_field_is_exactly_as_stated(network):
-    """The gradient at a cell of the output reaches as far in the context as stated, and no further."""
-    inputs = arguments(140, 140)
+    """The gradient at a cell of the output reaches as far in the small latent as stated, and no further."""
+    inputs = arguments(136, 136)
     inputs["context"].requires_grad_()
-    network(**inputs)[..., 70, 70].sum().backward()
+    network(**inputs)[..., 68:70, 68:70].sum().backward()
     reached = inputs["context"].grad.abs().sum((0, 1)).nonzero()
-    reach = network.receptive_field
-    assert (reached.min().item(), reached.max().item()) == (70 - reach, 70 + reach + 1)
-    assert reach % network.size_multiple == 0
+    reach = network.receptive_field // 2
+    assert (reached.min().item(), reached.max().item()) == (34 - reach, 34 + reach)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (23, 19), (12, 17), (15, 12)])
+def test_it_sees_where_things_are_at_any_scale(network, size):
+    """A spot in the small latent leaves its mark at the same place of the large one."""
+    inputs = arguments(24, 24)
+    x, plain = torch.zeros(1, 4, *size), torch.zeros_like(inputs["context"])
+    spotted = plain.clone()
+    spotted[..., 9, 3] = 3
+    given = {k: v for k, v in inputs.items() if v.ndim == 1}
+    seen, unseen = (network(x=x, context=context, **given) for context in (spotted, plain))
+    change = (seen - unseen).square().sum((0, 1))
+    for side, place in ((0, 9.5 / 12), (1, 3.5 / 12)):
+        profile = change.sum(1 - side)
+        centre = (profile * (torch.arange(size[side]) + 0.5)).sum() / profile.sum() / size[side]
+        assert centre.item() == pytest.approx(place, abs=0.06)
 
 
 def test_without_noise_one_step_says_all(network):
@@ -65,23 +83,26 @@ def test_half_precision(network, dtype):
     assert (out.float() - full).abs().mean() / full.abs().mean() < 0.03
 
 
-@pytest.mark.parametrize(("size", "tile"), [((96, 80), 0), ((96, 80), 32), ((640, 64), 0), ((640, 64), 48)])
-def test_a_boost_keeps_to_its_memory_estimate(size, tile):
+@pytest.mark.parametrize("scale", [2, 1.25])
+@pytest.mark.parametrize(("size", "tile"), [((95, 80), 0), ((95, 80), 32), ((640, 64), 0), ((640, 64), 48)])
+def test_a_boost_keeps_to_its_memory_estimate(size, tile, scale):
     booster = Booster(lively(BridgeNet(BridgeNetConfig(4, width=192, depth=1))), BoosterSpec("sd15"))
-    samples = torch.randn(1, 4, size[0] // 2, size[1] // 2)
+    samples = torch.randn(1, 4, *(round(side / scale) for side in size))
     with PeakMemory() as memory:
         booster.boost(samples, size, detail=0.5, tile=tile)
     assert memory.peak <= booster.memory_needed(samples.shape, size, tile=tile)
 
 
-@pytest.mark.parametrize("facts", [{"path": "gvp"}, {"context_upsampling": "nearest"}, {"sigma_min": 0.1}])
+@pytest.mark.parametrize(
+    "facts", [{"path": "gvp"}, {"context_upsampling": "nearest"}, {"sigma_min": 0.1}, NEAREST]
+)
 def test_what_it_takes_for_granted_must_be_so(network, facts):
     with pytest.raises(CheckpointError, match="linear path"):
         Booster(network, BoosterSpec("sd15", **facts))
 
 
 def test_it_needs_a_context(network):
-    with pytest.raises(InputError, match="BridgeNet needs the upsampled latent"):
+    with pytest.raises(InputError, match="BridgeNet needs the small latent"):
         network(**{**arguments(), "context": None})
 
 

@@ -56,6 +56,10 @@ def test_every_entry_can_be_written(tmp_path):
         ('family = "sd15"\nsteps = 0', "steps is 0: at least 1"),
         ('family = "sd15"\nwindow = 30', "window is 30: give a multiple of 4"),
         ('family = "sd15"\nclean = 2.0', "clean is 2.0: give 0 to 1"),
+        (
+            'family = "sd15"\nnetwork = "bridgenet"\nupsampling = "nearest"',
+            "upsampling is 'nearest', but a bridgenet upsamples by 'bicubic'",
+        ),
         ('family = "sd15"\nsigma_range = [0.5]', r"sigma_range is \[0.5\]: give two numbers"),
         ('family = "sd15"\nsigma_range = [0.5, 0.2]', "sigma_range is .* two values, 0 to 1"),
         ('family = "sd15"\ndecoder_stages = 5', "decoder_stages is 5: give 1 to 4"),

@@ -63,6 +63,12 @@ def test_the_first_crops_are_always_the_same(tmp_path):
     assert len(list(pairs.first(99))) == 6
 
 
+def test_in_between_are_scales_under_two(tmp_path):
+    pairs = PairData(write_shards(tmp_path), "sd15")
+    sides = [(low.shape[-1], high.shape[-1]) for low, high in pairs.between(2)]
+    assert sides == [(16, 20), (20, 32), (16, 24), (24, 32)]  # one crop of each shard
+
+
 def test_folders_that_cannot_be_trained_on_are_named(tmp_path):
     with pytest.raises(InputError, match="holds no shards: run `fmboost encode`"):
         PairData(tmp_path, "sd15")
