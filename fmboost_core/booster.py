@@ -20,21 +20,18 @@ from .compilation import CompiledNetwork
 from .errors import CheckpointError, FMBoostError, InputError
 from .families import LatentFamily
 from .flow import augment
-from .free_memory import free_memory
+from .memory_plan import affordable_tile, memory_needed
 from .networks.velocity import VelocityNetwork
 from .noise import NoiseSource
 from .solvers import ADAPTIVE, Evaluation, evaluations, solve
 from .spec import BoosterSpec
-from .tiling import BLEND_HALO, SMALLEST_TILE, TiledNetwork
+from .tiling import TiledNetwork
 from .upsampling import PIXEL_MODE, VAE_NEEDED, Codec, Size, size_of, upsample
 
 log = logging.getLogger(__name__)
 
 # What nodes and commands start from, by the curves of quality against cost in docs/sd15/benchmark.md.
 DEFAULT_DETAIL, DEFAULT_STEPS = 0.3, 1
-STATE_COPIES = 8  # fp32 tensors of the result's size that a solver keeps
-LARGEST_TILE = 176  # latent pixels; more at once is hardly faster, and takes more memory
-MEMORY_SHARE = 0.5  # of the free memory, for one evaluation
 
 
 @dataclass(frozen=True)
@@ -103,36 +100,9 @@ class Booster:
             size: height and width of the result in latent pixels.
             tile: as `boost`.
         """
-        planes = math.prod(shape) // (shape[1] * shape[-2] * shape[-1])  # items times frames
-        pixels = planes * math.prod(size)
-        if self.network.streams:
-            tile = tile or LARGEST_TILE
-        elif tile:
-            tile += 2 * BLEND_HALO
         source = shape[-2], shape[-1]
-        stages = [source, *self._stages(source, size)]
-        area = self.network.working_area(size, stages[-2]) if len(stages) > 1 else 0
-        worked_on = planes * area
-        at_once = min(worked_on, tile**2) if tile else worked_on
-        if self.network.streams and at_once < worked_on:
-            at_once += area // size[0] * (self.network.receptive_field or 0)  # kept, and let go at the end
-        return at_once * self._bytes_per_pixel() + pixels * shape[1] * 4 * STATE_COPIES
-
-    def _bytes_per_pixel(self) -> int:
-        """What one evaluation works in, for each latent pixel."""
-        return self.network.working_channels * next(self.network.parameters()).element_size()
-
-    def affordable_tile(self, device: torch.device | str) -> int:
-        """The tile that is used where none is asked for: as large as fits, but no larger than is any faster.
-
-        A network that cannot stream gets the whole picture where it fits, as its tiles change the result.
-        """
-        largest = LARGEST_TILE if self.network.streams else 0
-        free = free_memory(device)
-        if free is None:
-            return largest
-        fits = max(SMALLEST_TILE, math.isqrt(round(MEMORY_SHARE * free / self._bytes_per_pixel())))
-        return min(largest or fits, fits)
+        before = [source, *self._stages(source, size)[:-1]]
+        return memory_needed(self.network, shape, before[-1], size, tile)
 
     @torch.inference_mode()
     def boost(
@@ -159,7 +129,7 @@ class Booster:
             steps: solver steps a stage.
             solver: one of `solvers.SOLVERS`.
             seeds: the noise seed of each item, or that of the first, the others counting up.
-            tile: side in latent pixels of the square that is worked on at once; 0: `affordable_tile`.
+            tile: side in latent pixels of the square that is worked on at once; 0: what is affordable.
                 Without effect on the result (but with the paper's U-Net, whose tiles are blended).
             codec: the family's VAE, where `needs_vae`.
             watch: called after every network evaluation; what it raises ends the boost.
@@ -248,7 +218,7 @@ class _Run:
 
     def __call__(self, frames: Tensor, seeds: list[int]) -> Tensor:
         """Boost (B, T, C, h, w) in network space to (B, T, C, H, W)."""
-        tile = self.tile or self.booster.affordable_tile(frames.device)
+        tile = self.tile or affordable_tile(self.booster.network, frames.device)
         network = TiledNetwork(self.booster.network, tile, self.booster.forward)
         stages = self.booster._stages(size_of(frames), self.size)
         # An adaptive solver chooses its steps for a whole batch: items go alone, to be independent.

@@ -5,9 +5,10 @@ losses in its features, each item for itself:
 
 - *fidelity*, the squared error relative to the features' variance: its minimum is the expected picture,
   which is smooth;
-- *texture*, the squared error of the logarithm of the fine features' local deviation: how much goes on
-  within 32 pixels, but not what. A network that is given noise can satisfy it, as noise is something to
-  make texture from.
+- *texture*, the divergence of the fine features' local energy: how much goes on within 32 pixels, but not
+  what. A network that is given noise can satisfy it, as noise is something to make texture from. By
+  Itakura's and Saito's divergence the best guess of an unknown energy is its mean; by the squared error of
+  the logarithm it would be the geometric mean, which is far less.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..tiny_vae import TinyDecoder
 
 WINDOW = 4  # latents (32 pixels) a side, over which deviations are taken
 FINE = 3  # side of the mean that is taken away, so that only what is finer remains
-FLAT = 1e-3  # of the variance: less than that is not worth a logarithm
+FLAT = 1e-3  # of the variance: less than that does not matter
 MARGIN = 4  # latents around the part that the fine stages look at, which the coarse stages see, too
 
 
@@ -68,8 +69,8 @@ class DecoderLoss:
         for k, (f, w, variance) in enumerate(zip(found, wanted, self.variances, strict=True)):
             fidelity = fidelity + self.weights[k] * _squared(f.float(), w.float()) / variance
             if textured.any():
-                fine = (_log_deviation(x[textured].float(), WINDOW << k, FLAT * variance) for x in (f, w))
-                texture = texture.index_add(0, textured.nonzero()[:, 0], _squared(*fine))
+                fine = (_fine_energy(x[textured].float(), WINDOW << k) + FLAT * variance for x in (f, w))
+                texture = texture.index_add(0, textured.nonzero()[:, 0], _divergence(*fine))
         return fidelity, texture / self.stages
 
 
@@ -82,9 +83,14 @@ def _squared(found: Tensor, wanted: Tensor) -> Tensor:
     return (found - wanted).square().mean((1, 2, 3))
 
 
-def _log_deviation(features: Tensor, side: int, floor: float) -> Tensor:
-    """Log of the fine features' deviation in windows of a side, which overlap by half."""
+def _divergence(found: Tensor, wanted: Tensor) -> Tensor:
+    """Half of Itakura's and Saito's divergence: near 0 the squared error of the log of the deviation."""
+    ratio = wanted / found
+    return 0.5 * (ratio - ratio.log() - 1).mean((1, 2, 3))
+
+
+def _fine_energy(features: Tensor, side: int) -> Tensor:
+    """Mean square of the fine features in windows of a side, which overlap by half."""
     fine = features - F.avg_pool2d(features, FINE, 1, FINE // 2, count_include_pad=False)
     side = min(side, *features.shape[-2:])
-    energy = F.avg_pool2d(fine.square(), side, max(1, side // 2))
-    return 0.5 * (energy + floor).log()
+    return F.avg_pool2d(fine.square(), side, max(1, side // 2))

@@ -5,10 +5,7 @@ import torch
 from helpers import lively, random_latent, small_booster
 
 from fmboost_core import FAMILIES, Booster, BoosterSpec, FMBoostError, InputError
-from fmboost_core import booster as booster_module
 from fmboost_core.networks.unet import UNet, UNetConfig
-from fmboost_core.peak_memory import PeakMemory
-from fmboost_core.tiling import SMALLEST_TILE
 
 
 @pytest.fixture(scope="module")
@@ -274,26 +271,3 @@ def test_paper_network_boosts_any_size():
     booster = Booster(lively(UNet(config)), BoosterSpec("sd15", sigma_range=(0.588, 0.588)))
     out = booster.boost(random_latent(1, 4, 9, 7), (17, 15), steps=2)
     assert out.shape == (1, 4, 17, 15)
-
-
-def test_memory_estimate_grows_with_the_picture_and_shrinks_with_tiles(booster):
-    small, large = (booster.memory_needed((1, 4, s, s), (2 * s, 2 * s)) for s in (64, 512))
-    assert small * 8 < large < small * 64  # beyond the largest tile only the solver's state grows
-    assert booster.memory_needed((1, 4, 512, 512), (1024, 1024), tile=128) < large
-
-
-@pytest.mark.parametrize(("size", "tile"), [((96, 80), 0), ((96, 80), 32), ((640, 64), 0), ((640, 64), 48)])
-def test_a_boost_keeps_to_its_memory_estimate(booster, size, tile):
-    samples = random_latent(1, 4, size[0] // 2, size[1] // 2)
-    with PeakMemory() as memory:
-        booster.boost(samples, size, detail=0.5, steps=3, tile=tile)
-    assert memory.peak <= booster.memory_needed(samples.shape, size, tile=tile)
-
-
-def test_the_tile_follows_the_free_memory(booster, monkeypatch):
-    monkeypatch.setattr(booster_module, "free_memory", lambda device: 1 << 40)
-    assert booster.affordable_tile("cpu") == booster_module.LARGEST_TILE
-    monkeypatch.setattr(booster_module, "free_memory", lambda device: 2 * 40**2 * booster._bytes_per_pixel())
-    assert booster.affordable_tile("cpu") == 40
-    monkeypatch.setattr(booster_module, "free_memory", lambda device: 0)
-    assert booster.affordable_tile("cpu") == SMALLEST_TILE

@@ -3,7 +3,7 @@ import torch
 from helpers import lively
 
 from fmboost_core.tiny_vae import TinyDecoder
-from fmboost_core.training.loss import MARGIN, DecoderLoss
+from fmboost_core.training.loss import MARGIN, DecoderLoss, _divergence
 
 ALL = torch.tensor([True, True])
 
@@ -37,6 +37,15 @@ def test_texture_asks_how_much_and_not_what(loss, z):
     _, texture_smooth = loss(smooth, z, ALL)
     assert (fidelity_other > 1).all()  # as wrong as no picture at all
     assert (texture_other < 0.3 * texture_smooth).all()
+
+
+def test_the_best_guess_of_an_energy_is_the_mean():
+    """The texture loss's gradient vanishes there, and not at the geometric mean."""
+    wanted = torch.tensor([1.0, 9.0]).reshape(2, 1, 1, 1)
+    for guess, sign in ((3.0, -1), (5.0, 0), (7.0, 1)):
+        found = torch.tensor(guess, requires_grad=True)
+        _divergence(found, wanted).sum().backward()
+        assert found.grad.item() == pytest.approx(0, abs=1e-6) if sign == 0 else sign * found.grad > 0.01
 
 
 def test_items_stand_for_themselves(loss, z):
