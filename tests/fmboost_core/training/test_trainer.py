@@ -197,20 +197,21 @@ import torch
 sys.path[:0] = sys.argv[1].split(":")
 from test_trainer import TWO
 from fmboost_core.training.data import PairData
-from fmboost_core.processes import Processes
-from fmboost_core.training.journal import read_table
+from fmboost_core.processes import launched
 from fmboost_core.training.trainer import Trainer
-from accelerate import Accelerator
 torch.set_num_threads(1)
-work = Path(sys.argv[2])
-both = Processes(Accelerator(cpu=True))
-Trainer(TWO, PairData(work / "pairs", "sd15"), work / "both", processes=both).run()
+work, network = Path(sys.argv[2]), sys.argv[3]
+both = launched("cpu")
+config = dataclasses.replace(TWO, network=network)
+Trainer(config, PairData(work / "pairs", "sd15"), work / "both", processes=both).run()
 """
-TWO = dataclasses.replace(CONFIG, batch=6, window=16, precision="fp32")
+TWO = dataclasses.replace(CONFIG, batch=6, window=16, double=0.5, precision="fp32")
 
 
-def test_two_processes_make_the_updates_of_one(pairs, tmp_path):
-    alone = Trainer(TWO, pairs, tmp_path / "alone")
+@pytest.mark.parametrize("network", ["boostnet", "bridgenet"])
+def test_two_processes_make_the_updates_of_one(pairs, tmp_path, network):
+    config = dataclasses.replace(TWO, network=network)
+    alone = Trainer(config, pairs, tmp_path / "alone")
     alone.run()
     root = Path(__file__).parents[3]
     program = tmp_path / "program.py"
@@ -218,10 +219,11 @@ def test_two_processes_make_the_updates_of_one(pairs, tmp_path):
     paths = f"{root}:{root / 'tests'}:{Path(__file__).parent}"
     launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
     done = subprocess.run(
-        [sys.executable, "-m", *launch, str(program), paths, str(tmp_path)], capture_output=True, text=True
-    )
+        [sys.executable, "-m", *launch, str(program), paths, str(tmp_path), network],
+        capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    both = Trainer(TWO, pairs, tmp_path / "both")
+    both = Trainer(config, pairs, tmp_path / "both")
     assert both.step == TWO.steps
     torch.testing.assert_close(weights(both), weights(alone), atol=1e-5, rtol=1e-4)
 
