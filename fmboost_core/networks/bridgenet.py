@@ -105,7 +105,7 @@ class BridgeNet(Trunk):
         across = ResamplingInBands(self.across, _doubled(_doubled(source)), double, double)
         stem, head = map(ConvolutionInBands, (self.stem, self.head))
         blocks = self.blocks_in_bands(t, sigma, scale)
-        to_cells, entrance, exit = CellsInBands(CELL), Meeting(), Meeting()
+        to_cells, before_stem, before_writer = CellsInBands(CELL), Meeting(), Meeting()
         out, taken, done = torch.empty_like(x), 0, 0
         rows += rows % CELL
         for start in range(0, size[0], rows):
@@ -115,11 +115,11 @@ class BridgeNet(Trunk):
             taken = new.stop
             fine = reader(small[:, :, new], last)
             cells = self.cells(_grow(x[:, :, band]), _grow(u[:, :, band]))
-            h = stem(torch.cat(entrance(cells, to_cells(onto(fine, last))), 1), last)
+            h = stem(torch.cat(before_stem(cells, to_cells(onto(fine, last))), 1), last)
             for block in blocks:
                 h = block(h, last)
             beside = F.pixel_shuffle(head(pixel_norm(h), last), CELL)[..., : size[1]]
-            beside, past = exit(beside, narrow(across(wide(fine, last), last), last))
+            beside, past = before_writer(beside, narrow(across(wide(fine, last), last), last))
             endpoint = writer(beside + past, last)
             ready = slice(done, done + endpoint.shape[ROWS])
             x_there, u_there = x[:, :, ready], u[:, :, ready]
