@@ -19,6 +19,10 @@ from fmboost_core.training.pairs import FORMAT, METADATA_KEY
 DATA = Path(__file__).parent / "data"
 
 
+# `accelerate launch` starts a single process where there is no GPU; this is what it uses where there are.
+TWO_PROCESSES = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
 def lively(network: nn.Module, seed: int = 0) -> nn.Module:
     """Random weights everywhere, zero-initialised layers too, so that every input matters."""
     generator = torch.Generator().manual_seed(seed)

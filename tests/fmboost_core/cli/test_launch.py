@@ -1,4 +1,4 @@
-"""The long commands under `accelerate launch`, as two processes on the CPU."""
+"""The long commands as two processes on the CPU."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
-from helpers import photo, small_booster, write_tiny_vae
+from helpers import TWO_PROCESSES, photo, small_booster, write_tiny_vae
 
 from fmboost_core import save
 from fmboost_core.cli import main
@@ -18,10 +18,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def launch(*arguments: str) -> None:
-    accelerate = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *accelerate, "--module", "fmboost_core", *arguments],
+        [sys.executable, "-m", *TWO_PROCESSES, "--module", "fmboost_core", *arguments],
         capture_output=True, text=True, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

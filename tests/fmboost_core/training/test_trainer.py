@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import lively, small_booster, write_shards
+from helpers import TWO_PROCESSES, lively, small_booster, write_shards
 
 from fmboost_core import InputError, load
 from fmboost_core.tiny_vae import TinyDecoder
@@ -202,6 +202,7 @@ from fmboost_core.training.trainer import Trainer
 torch.set_num_threads(1)
 work, network = Path(sys.argv[2]), sys.argv[3]
 both = launched("cpu")
+assert both.count == 2
 config = dataclasses.replace(TWO, network=network)
 Trainer(config, PairData(work / "pairs", "sd15"), work / "both", processes=both).run()
 """
@@ -212,20 +213,24 @@ TWO = dataclasses.replace(CONFIG, batch=6, window=16, double=0.5, precision="fp3
 def test_two_processes_make_the_updates_of_one(pairs, tmp_path, network):
     config = dataclasses.replace(TWO, network=network)
     alone = Trainer(config, pairs, tmp_path / "alone")
+    start = weights(alone)
     alone.run()
     root = Path(__file__).parents[3]
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     paths = f"{root}:{root / 'tests'}:{Path(__file__).parent}"
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
     done = subprocess.run(
-        [sys.executable, "-m", *launch, str(program), paths, str(tmp_path), network],
+        [sys.executable, "-m", *TWO_PROCESSES, str(program), paths, str(tmp_path), network],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     both = Trainer(config, pairs, tmp_path / "both")
     assert both.step == TWO.steps
-    torch.testing.assert_close(weights(both), weights(alone), atol=1e-5, rtol=1e-4)
+    # Of a gradient that is hardly there, Adam makes a step by its sign, and that may be rounding's.
+    apart, way = (weights(both) - weights(alone)).norm(), (weights(alone) - start).norm()
+    assert apart < 0.005 * way
+    if network == "boostnet":
+        torch.testing.assert_close(weights(both), weights(alone), atol=1e-5, rtol=1e-4)
 
 
 def test_the_papers_network_trains_at_its_sizes_alone(tmp_path):
