@@ -21,7 +21,7 @@ def launch(*arguments: str) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", *TWO_PROCESSES, "--module", "fmboost_core", *arguments],
-        capture_output=True, text=True, env=environment,
+        capture_output=True, text=True, env=environment, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
 

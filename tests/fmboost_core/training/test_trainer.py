@@ -221,7 +221,7 @@ def test_two_processes_make_the_updates_of_one(pairs, tmp_path, network):
     paths = f"{root}:{root / 'tests'}:{Path(__file__).parent}"
     done = subprocess.run(
         [sys.executable, "-m", *TWO_PROCESSES, str(program), paths, str(tmp_path), network],
-        capture_output=True, text=True,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     both = Trainer(config, pairs, tmp_path / "both")
