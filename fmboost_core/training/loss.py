@@ -22,6 +22,7 @@ from ..tiny_vae import TinyDecoder
 WINDOW = 4  # latents (32 pixels) a side, over which deviations are taken
 FINE = 3  # side of the mean that is taken away, so that only what is finer remains
 FLAT = 1e-3  # of the variance: less than that does not matter
+STEEPEST = 4  # ratio of energies up to which the divergence grows as it should
 MARGIN = 4  # latents around the part that the fine stages look at, which the coarse stages see, too
 
 
@@ -84,9 +85,13 @@ def _squared(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _divergence(found: Tensor, wanted: Tensor) -> Tensor:
-    """Half of Itakura's and Saito's divergence: near 0 the squared error of the log of the deviation."""
+    """Half of Itakura's and Saito's divergence: near 0 the squared error of the log of the deviation.
+
+    Above `STEEPEST` times too little it goes on evenly in the logarithm, lest a few windows drown all others.
+    """
     ratio = wanted / found
-    return 0.5 * (ratio - ratio.log() - 1).mean((1, 2, 3))
+    bounded = ratio.clamp(max=STEEPEST) + STEEPEST * (ratio / STEEPEST).clamp(min=1).log()
+    return 0.5 * (bounded - ratio.log() - 1).mean((1, 2, 3))
 
 
 def _fine_energy(features: Tensor, side: int) -> Tensor:

@@ -48,6 +48,15 @@ def test_the_best_guess_of_an_energy_is_the_mean():
         assert found.grad.item() == pytest.approx(0, abs=1e-6) if sign == 0 else sign * found.grad > 0.01
 
 
+def test_far_too_little_pulls_no_harder_than_much_too_little():
+    pulls = []
+    for wanted in (2.0, 5.0, 1000.0):
+        log_energy = torch.zeros(1, 1, 1, 1, requires_grad=True)
+        _divergence(log_energy.exp(), torch.full((1, 1, 1, 1), wanted)).sum().backward()
+        pulls.append(-log_energy.grad.item())
+    assert pulls == pytest.approx([0.5, 1.5, 1.5])
+
+
 def test_items_stand_for_themselves(loss, z):
     predicted = z + 0.3 * noise(3)
     whole = loss(predicted, z, ALL)
