@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..tiny_vae import TinyDecoder
 
-WINDOW = 4  # latents (32 pixels) a side, over which deviations are taken
+WINDOW = 4  # latents (32 pixels) a side, over which energies are taken
 FINE = 3  # side of the mean that is taken away, so that only what is finer remains
 FLAT = 1e-3  # of the variance: less than that does not matter
 STEEPEST = 4  # ratio of energies up to which the divergence grows as it should

@@ -25,7 +25,7 @@ from ..tiny_vae import WIDTH, TinyDecoder, TinyEncoder
 from ..upsampling import Size, size_of
 from .data import PairData
 
-EXAMPLES = 24  # crops that the convolution is fitted to
+EXAMPLES = 24  # crops that the resampling is fitted to, and half as many between the scales
 RIDGE = 1e-3  # of the features' mean power
 
 
