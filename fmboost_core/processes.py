@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -67,4 +68,7 @@ def launched(device: str) -> Processes:
 
     # At scale 2 nothing is resampled, so that a BridgeNet's slopes get no gradient in most steps.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Processes(Accelerator(cpu=device == "cpu", kwargs_handlers=[unused]))
+    accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[unused])
+    # An interpreter that ends while threads of the connections still run is sometimes aborted by them.
+    atexit.register(accelerator.end_training)
+    return Processes(accelerator)

@@ -1,4 +1,10 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import torch
+from helpers import TWO_PROCESSES
 
 from fmboost_core.processes import Processes, launched
 
@@ -23,3 +29,23 @@ def test_shares_divide_the_work():
     for index, one in enumerate(both):
         one.index, one.count = index, 2
     assert [list(one.share(range(5))) for one in both] == [[0, 2, 4], [1, 3]]
+
+
+LAUNCHED = """
+import atexit, torch
+from fmboost_core.processes import launched
+atexit.register(lambda: print("left open" if torch.distributed.is_initialized() else "closed"))
+assert launched("cpu").count == 2 and torch.distributed.is_initialized()
+"""
+
+
+def test_connections_are_closed_before_the_interpreter_ends(tmp_path):
+    """Left open, about one of six two-process runs on a CPU was aborted after its work was done."""
+    program = tmp_path / "program.py"
+    program.write_text(LAUNCHED)
+    done = subprocess.run(
+        [sys.executable, "-m", *TWO_PROCESSES, str(program)], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["closed", "closed"]
