@@ -5,10 +5,10 @@ losses in its features, each item for itself:
 
 - *fidelity*, the squared error relative to the features' variance: its minimum is the expected picture,
   which is smooth;
-- *texture*, the divergence of the fine features' local energy: how much goes on within 32 pixels, but not
-  what. A network that is given noise can satisfy it, as noise is something to make texture from. By
-  Itakura's and Saito's divergence the best guess of an unknown energy is its mean; by the squared error of
-  the logarithm it would be the geometric mean, which is far less.
+- *texture*, the divergence of the local energy of fine features and of the pixels' finest octaves: how much
+  goes on within 32 pixels, but not what. A network that is given noise can satisfy it, as noise is something
+  to make texture from. By Itakura's and Saito's divergence the best guess of an unknown energy is its mean;
+  by the squared error of the logarithm it would be the geometric mean, which is far less.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..tiny_vae import TinyDecoder
 
 WINDOW = 4  # latents (32 pixels) a side, over which energies are taken
 FINE = 3  # side of the mean that is taken away, so that only what is finer remains
+OCTAVES = 4  # of the pixels whose energies are compared, from the finest on
 FLAT = 1e-3  # of the variance: less than that does not matter
 STEEPEST = 4  # ratio of energies up to which the divergence grows as it should
 MARGIN = 4  # latents around the part that the fine stages look at, which the coarse stages see, too
@@ -70,8 +71,11 @@ class DecoderLoss:
         for k, (f, w, variance) in enumerate(zip(found, wanted, self.variances, strict=True)):
             fidelity = fidelity + self.weights[k] * _squared(f.float(), w.float()) / variance
             if textured.any():
-                fine = (_fine_energy(x[textured].float(), WINDOW << k) + FLAT * variance for x in (f, w))
-                texture = texture.index_add(0, textured.nonzero()[:, 0], _divergence(*fine))
+                octaves, items = OCTAVES if k == 3 else 1, textured.nonzero()[:, 0]
+                energies = (_energies(x[items].float(), WINDOW << k, octaves) for x in (f, w))
+                for both in zip(*energies, strict=True):
+                    lost = _divergence(*(energy + FLAT * variance for energy in both))
+                    texture = texture.index_add(0, items, lost)
         return fidelity, texture / self.stages
 
 
@@ -94,8 +98,12 @@ def _divergence(found: Tensor, wanted: Tensor) -> Tensor:
     return 0.5 * (bounded - ratio.log() - 1).mean((1, 2, 3))
 
 
-def _fine_energy(features: Tensor, side: int) -> Tensor:
-    """Mean square of the fine features in windows of a side, which overlap by half."""
-    fine = features - F.avg_pool2d(features, FINE, 1, FINE // 2, count_include_pad=False)
-    side = min(side, *features.shape[-2:])
-    return F.avg_pool2d(fine.square(), side, max(1, side // 2))
+def _energies(features: Tensor, side: int, octaves: int) -> list[Tensor]:
+    """Mean squares of the finest octaves in windows of a side, which overlap by half; finest octave first."""
+    energies = []
+    for _ in range(octaves):
+        fine = features - F.avg_pool2d(features, FINE, 1, FINE // 2, count_include_pad=False)
+        width = min(side, *features.shape[-2:])
+        energies.append(F.avg_pool2d(fine.square(), width, max(1, width // 2)))
+        features, side = F.avg_pool2d(features, 2, ceil_mode=True), side // 2
+    return energies

@@ -3,7 +3,7 @@ import torch
 from helpers import lively
 
 from fmboost_core.tiny_vae import TinyDecoder
-from fmboost_core.training.loss import MARGIN, DecoderLoss, _divergence
+from fmboost_core.training.loss import MARGIN, OCTAVES, DecoderLoss, _divergence, _energies
 
 ALL = torch.tensor([True, True])
 
@@ -55,6 +55,14 @@ def test_far_too_little_pulls_no_harder_than_much_too_little():
         _divergence(log_energy.exp(), torch.full((1, 1, 1, 1), wanted)).sum().backward()
         pulls.append(-log_energy.grad.item())
     assert pulls == pytest.approx([0.5, 1.5, 1.5])
+
+
+@pytest.mark.parametrize("octave", range(OCTAVES))
+def test_a_wave_is_found_in_its_octave(octave):
+    wave = torch.cos(2 * torch.pi * torch.arange(96) / (3 * 2**octave)).expand(1, 1, 96, 96)
+    energies = [energy.mean().item() for energy in _energies(wave, 32, OCTAVES)]
+    assert energies.index(max(energies)) == octave
+    assert sum(energies) - max(energies) < 0.5 * max(energies)
 
 
 def test_items_stand_for_themselves(loss, z):
