@@ -67,11 +67,11 @@ class DecoderLoss:
             wanted = self.decoder.features(target, self.stages, close)
         found = self.decoder.features(predicted, self.stages, close)
         fidelity = torch.zeros(len(target), device=target.device)
-        texture = torch.zeros_like(fidelity)
+        texture, items = torch.zeros_like(fidelity), textured.nonzero()[:, 0]
         for k, (f, w, variance) in enumerate(zip(found, wanted, self.variances, strict=True)):
             fidelity = fidelity + self.weights[k] * _squared(f.float(), w.float()) / variance
-            if textured.any():
-                octaves, items = OCTAVES if k == 3 else 1, textured.nonzero()[:, 0]
+            if len(items):
+                octaves = OCTAVES if k == 3 else 1
                 energies = (_energies(x[items].float(), WINDOW << k, octaves) for x in (f, w))
                 for both in zip(*energies, strict=True):
                     lost = _divergence(*(energy + FLAT * variance for energy in both))
@@ -101,9 +101,10 @@ def _divergence(found: Tensor, wanted: Tensor) -> Tensor:
 def _energies(features: Tensor, side: int, octaves: int) -> list[Tensor]:
     """Mean squares of the finest octaves in windows of a side, which overlap by half; finest octave first."""
     energies = []
-    for _ in range(octaves):
+    for octave in range(octaves):
+        if octave:
+            features, side = F.avg_pool2d(features, 2, ceil_mode=True), side // 2
         fine = features - F.avg_pool2d(features, FINE, 1, FINE // 2, count_include_pad=False)
         width = min(side, *features.shape[-2:])
         energies.append(F.avg_pool2d(fine.square(), width, max(1, width // 2)))
-        features, side = F.avg_pool2d(features, 2, ceil_mode=True), side // 2
     return energies

@@ -41,7 +41,8 @@ def test_built_in_models_give_the_same_by_tiles(name, factor):
     low = load_file(DATA / f"pair_{booster.spec.family}.safetensors")["low"].float()[..., :23, :19]
     size = (round(23 * factor), round(19 * factor))
     whole, tiled = (booster.boost(low, size, detail=0.7, steps=2, tile=tile) for tile in (0, 18))
-    # A cascade magnifies rounding, most of all SDXL's: no further apart than a last digit of the input makes.
+    # A cascade magnifies rounding, most of all SDXL's: no further apart than a few times what
+    # the input's last digit makes.
     last_digit = 1e-7 * torch.randn(low.shape, generator=torch.Generator().manual_seed(0))
     nudged = booster.boost(low * (1 + last_digit), size, detail=0.7, steps=2)
     allowed = max(1e-4 * whole.std(), 5 * (nudged - whole).abs().max())
