@@ -24,6 +24,7 @@ if SHARED:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands and servers that tests start
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A worker takes whole files, whose tests share what is costly, or all tests of one ComfyUI."""
     for item in items if SHARED else ():

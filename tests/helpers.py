@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -16,11 +19,22 @@ from fmboost_core.safetensors_file import write_tensors
 from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 from fmboost_core.training.pairs import FORMAT, METADATA_KEY
 
-DATA = Path(__file__).parent / "data"
+TESTS = Path(__file__).parent
+DATA = TESTS / "data"
 
 
-# `accelerate launch` starts a single process where there is no GPU; this is what it uses where there are.
-TWO_PROCESSES = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+def in_two_processes(*arguments: str) -> str:
+    """Run a program, or `--module` and its name, with arguments, as two processes; returns what it prints.
+
+    `accelerate launch` starts a single process where there is no GPU; this is what it uses where there are.
+    """
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, *arguments], capture_output=True, text=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def lively(network: nn.Module, seed: int = 0) -> nn.Module:

@@ -42,8 +42,8 @@ class FailsOnce:
 
 
 def moments(evaluations: int) -> list[int]:
-    """Every evaluation, or a dozen of them where there are very many (an adaptive solver's)."""
-    return sorted({*range(1, evaluations + 1, max(1, evaluations // 12)), evaluations})
+    """Every evaluation, or half a dozen of them where there are very many (an adaptive solver's)."""
+    return sorted({*range(1, evaluations + 1, max(1, evaluations // 6)), evaluations})
 
 
 def boost(booster: Booster, watch=None, **run) -> torch.Tensor:

@@ -1,10 +1,5 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import torch
-from helpers import TWO_PROCESSES
+from helpers import in_two_processes
 
 from fmboost_core.processes import Processes, launched
 
@@ -43,9 +38,4 @@ def test_connections_are_closed_before_the_interpreter_ends(tmp_path):
     """Left open, about one of six two-process runs on a CPU was aborted after its work was done."""
     program = tmp_path / "program.py"
     program.write_text(LAUNCHED)
-    done = subprocess.run(
-        [sys.executable, "-m", *TWO_PROCESSES, str(program)], capture_output=True, text=True, timeout=120,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["closed", "closed"]
+    assert in_two_processes(str(program)).split() == ["closed", "closed"]

@@ -61,7 +61,7 @@ def test_images_become_a_model_and_a_loss_graph(server):
     assert info.config == {"latent_channels": 4, "width": 64, "depth": 1}
     assert entry["outputs"]["loss"]["images"]
     # Again, with another seed of the training alone: pairs stay, and the file gets a number.
-    entry = server.run(graph(train={"seed": 1, "name": "other"}))
+    entry = server.run(graph(train={"seed": 1, "name": "other", "steps": 1}))
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
     assert len(list((work / "pairs" / "mine").glob("*.safetensors"))) == 1
     assert (models / "mine-2.safetensors").exists()
@@ -96,7 +96,7 @@ def test_a_model_of_another_family_gives_a_start(server):
 
 def test_cancel_keeps_what_was_learned_and_the_run_goes_on(server):
     run = server.base / "output" / "fmboost" / "runs" / "long"
-    long = graph(train={"steps": 160, "name": "long"})
+    long = graph(train={"steps": 160, "name": "long", "sample_every": 80})
     identity = server.queue(long)
     deadline = time.monotonic() + 60
     while not (run / "loss.csv").exists() and time.monotonic() < deadline:

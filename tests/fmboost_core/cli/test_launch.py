@@ -1,29 +1,14 @@
 """The long commands as two processes on the CPU."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import torch
-from helpers import TWO_PROCESSES, photo, small_booster, write_tiny_vae
+from helpers import in_two_processes, photo, small_booster, write_tiny_vae
 
 from fmboost_core import save
 from fmboost_core.cli import main
 from fmboost_core.images import to_image
 from fmboost_core.safetensors_file import read_tensors
-
-ROOT = Path(__file__).parents[3]
-
-
-def launch(*arguments: str) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", *TWO_PROCESSES, "--module", "fmboost_core", *arguments],
-        capture_output=True, text=True, env=environment, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_two_processes_encode_what_one_does(tmp_path):
@@ -34,7 +19,7 @@ def test_two_processes_encode_what_one_does(tmp_path):
         "encode", str(tmp_path / "pictures"), "--vae", str(write_tiny_vae(tmp_path)), "--family", "sd15",
         "--crop", "16", "--crops", "1", "--per-shard", "1", "--dtype", "fp32", "-o",
     ]  # fmt: skip
-    launch(*call, str(tmp_path / "both"))
+    in_two_processes("--module", "fmboost_core", *call, str(tmp_path / "both"))
     assert main([*call, str(tmp_path / "alone")]) == 0
     names = sorted(p.name for p in (tmp_path / "alone").iterdir())
     assert names == sorted(p.name for p in (tmp_path / "both").iterdir())
@@ -52,9 +37,11 @@ def test_two_processes_evaluate_together(tmp_path):
         to_image(photo(256).roll(k * 64, -1)).save(tmp_path / "images" / f"{k}.png")
     (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
     save(tmp_path / "small.safetensors", small_booster(), dtype=torch.float32)
-    launch(
-        "evaluate", str(tmp_path / "small.safetensors"), "--images", str(tmp_path / "images"), "--vae",
-        str(write_tiny_vae(tmp_path)), "--out", str(tmp_path / "out"), "--dtype", "fp32", "--device", "cpu",
+    in_two_processes(
+        "--module", "fmboost_core", "evaluate", str(tmp_path / "small.safetensors"), "--images",
+        str(tmp_path / "images"), "--vae", str(write_tiny_vae(tmp_path)), "--out", str(tmp_path / "out"),
+        "--dtype", "fp32", "--device", "cpu",
+        "--detail", "0", "--steps", "1",
     )  # fmt: skip
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert data["pictures"] == 2

@@ -1,13 +1,11 @@
 import csv
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import TWO_PROCESSES, lively, small_booster, write_shards
+from helpers import in_two_processes, lively, small_booster, write_shards
 
 from fmboost_core import InputError, load
 from fmboost_core.tiny_vae import TinyDecoder
@@ -194,12 +192,11 @@ PROGRAM = """
 import sys, dataclasses
 from pathlib import Path
 import torch
-sys.path[:0] = sys.argv[1].split(":")
+sys.path.insert(0, sys.argv[1])
 from test_trainer import TWO
 from fmboost_core.training.data import PairData
 from fmboost_core.processes import launched
 from fmboost_core.training.trainer import Trainer
-torch.set_num_threads(1)
 work, network = Path(sys.argv[2]), sys.argv[3]
 both = launched("cpu")
 assert both.count == 2
@@ -215,15 +212,9 @@ def test_two_processes_make_the_updates_of_one(pairs, tmp_path, network):
     alone = Trainer(config, pairs, tmp_path / "alone")
     start = weights(alone)
     alone.run()
-    root = Path(__file__).parents[3]
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    paths = f"{root}:{root / 'tests'}:{Path(__file__).parent}"
-    done = subprocess.run(
-        [sys.executable, "-m", *TWO_PROCESSES, str(program), paths, str(tmp_path), network],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two_processes(str(program), str(Path(__file__).parent), str(tmp_path), network)
     both = Trainer(config, pairs, tmp_path / "both")
     assert both.step == TWO.steps
     # Of a gradient that is hardly there, Adam makes a step by its sign, and that may be rounding's.
