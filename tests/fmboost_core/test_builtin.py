@@ -32,7 +32,8 @@ def test_built_in_models_beat_bicubic_on_a_latent_they_never_saw(name):
     boosted = booster.boost(low, high.shape[-2:])
     plain = F.interpolate(low, size=high.shape[-2:], mode="bicubic")
     # They are trained for what a decoder shows; the latent's own numbers come second, most of all SDXL's.
-    assert (boosted - high).square().mean() < 0.85 * (plain - high).square().mean()
+    share = 0.85 if booster.spec.family == "sdxl" else 0.75
+    assert (boosted - high).square().mean() < share * (plain - high).square().mean()
 
 
 @pytest.mark.parametrize("factor", [1.5, 2, 4])

@@ -40,8 +40,7 @@ def test_two_processes_evaluate_together(tmp_path):
     in_two_processes(
         "--module", "fmboost_core", "evaluate", str(tmp_path / "small.safetensors"), "--images",
         str(tmp_path / "images"), "--vae", str(write_tiny_vae(tmp_path)), "--out", str(tmp_path / "out"),
-        "--dtype", "fp32", "--device", "cpu",
-        "--detail", "0", "--steps", "1",
+        "--dtype", "fp32", "--device", "cpu", "--detail", "0", "--steps", "1",
     )  # fmt: skip
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert data["pictures"] == 2

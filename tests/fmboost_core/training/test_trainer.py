@@ -191,7 +191,6 @@ def test_an_item_draws_the_same_in_any_company():
 PROGRAM = """
 import sys, dataclasses
 from pathlib import Path
-import torch
 sys.path.insert(0, sys.argv[1])
 from test_trainer import TWO
 from fmboost_core.training.data import PairData
