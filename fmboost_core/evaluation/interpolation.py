@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from ..images import to_image, to_tensor
+from ..tiny_vae import PIXELS_PER_LATENT
 from ..upsampling import Size
 
 LATENT_METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "bislerp")
@@ -32,6 +35,14 @@ def enlarge_pixels(pixels: Tensor, size: Size, method: str) -> Tensor:
         image = to_image(pixels).resize((size[1], size[0]), Image.Resampling.LANCZOS)
         return to_tensor(image).to(pixels.device)
     return F.interpolate(pixels, size=size, mode=method).clamp(0, 1)
+
+
+def vae_route(
+    z: Tensor, size: Size, decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor], Tensor], method: str
+) -> Tensor:
+    """Model-space latents (B, C, h, w) → (B, C, H, W): decode, enlarge the pixels, encode."""
+    height, width = (side * PIXELS_PER_LATENT for side in size)
+    return encode(enlarge_pixels(decode(z), (height, width), method))
 
 
 def _slerp_axis(z: Tensor, length: int, axis: int) -> Tensor:

@@ -18,7 +18,7 @@ from ..tiny_vae import PIXELS_PER_LATENT
 from ..upsampling import size_of
 from ..vae import VAE, sha256
 from .example import Example
-from .interpolation import LATENT_METHODS, PIXEL_METHODS, enlarge_latent, enlarge_pixels
+from .interpolation import LATENT_METHODS, PIXEL_METHODS, enlarge_latent, enlarge_pixels, vae_route
 
 CEILING = "ceiling"
 
@@ -61,9 +61,6 @@ class Method:
 def baselines(family: LatentFamily, vae: VAE) -> list[Method]:
     """What ComfyUI offers without us, and the ceiling: the original through the VAE."""
 
-    def pixel_size(example: Example) -> tuple[int, int]:
-        return (example.size[0] * PIXELS_PER_LATENT, example.size[1] * PIXELS_PER_LATENT)
-
     def latent(mode: str) -> Method:
         def enlarge(example: Example) -> Tensor:
             samples = enlarge_latent(family.from_model(example.low), example.size, mode)
@@ -73,12 +70,13 @@ def baselines(family: LatentFamily, vae: VAE) -> list[Method]:
 
     def route(mode: str) -> Method:
         def enlarge(example: Example) -> Tensor:
-            return vae.encode(enlarge_pixels(vae.decode(example.low), pixel_size(example), mode))
+            return vae_route(example.low, example.size, vae.decode, vae.encode, mode)
 
         return _plain(f"vae-{mode}", f"VAE route: decode, {mode}, encode", enlarge)
 
     def pixels(example: Example) -> Tensor:
-        return enlarge_pixels(vae.decode(example.low), pixel_size(example), "bicubic")
+        height, width = (side * PIXELS_PER_LATENT for side in example.size)
+        return enlarge_pixels(vae.decode(example.low), (height, width), "bicubic")
 
     return [
         *map(latent, LATENT_METHODS),

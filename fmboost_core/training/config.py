@@ -44,6 +44,8 @@ class TrainConfig:
         ema: decay of the weights' moving average, which is what gets saved.
         sigma_range: noise levels σ of the source; equal ends for one level, as in the paper.
         clean: share of items at the least σ and t = 0: the conditional mean that detail 0 shows in a step.
+        route: share of those that learn what the VAE route makes (decode, enlarge the pixels, encode) in
+            place of the right latent: it can be foreseen wholly, so that less of it teaches more.
         start: share of the other items at t = 0, where few-step sampling begins; the rest uniform in t.
         loss: of the velocity, `l2` or `l1`.
         decoder_weight: weight of the loss in the tiny decoder's features of the predicted endpoint.
@@ -75,6 +77,7 @@ class TrainConfig:
     ema: float = 0.999
     sigma_range: tuple[float, float] = (0.0, 0.5)
     clean: float = 0.4
+    route: float = 0.0
     start: float = 0.6
     loss: str = "l2"
     decoder_weight: float = 1.0
@@ -108,7 +111,7 @@ class TrainConfig:
             f"upsampling is {self.upsampling!r}, but a {self.network} upsamples by {own!r}",
         )
         _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}: it must be positive")
-        for name in ("double", "clean", "start", "texture"):
+        for name in ("double", "clean", "route", "start", "texture"):
             _require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}: give 0 to 1")
         _require(0 <= self.ema < 1, f"ema is {self.ema}: give 0 to just under 1")
         low, high = self.sigma_range

@@ -107,6 +107,24 @@ class PairData:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    def check_sizes(self, window: int, double: float, multiple: int) -> None:
+        """See that a network whose sizes are multiples of a number can take what `batch` would give.
+
+        Raises:
+            InputError: it cannot, or the window is larger than the crops.
+        """
+        if window > self.crop:
+            raise InputError(f"window is {window}, but the pairs are crops of {self.crop} latents")
+        sides = {window}
+        if double < 1:
+            sides |= {side for shard in self.shards for side in shard.sides if side > self.crop // 2}
+        odd = sorted(side for side in sides if side % multiple)
+        if odd:
+            raise InputError(
+                f"the network takes latents whose sides are multiples of {multiple}, but {odd[0]} is among"
+                " the sizes: choose another window, or double = 1"
+            )
+
     def batch(
         self, rng: np.random.Generator, count: int, window: int, *, double: float, part: int = 0,
         parts: int = 1,

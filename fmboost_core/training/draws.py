@@ -11,9 +11,13 @@ from .config import TrainConfig
 
 def draw(
     config: TrainConfig, step: int, items: list[int], shape: tuple[int, ...]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise (N, *shape), noise levels σ (N,) and times t (N,) of a step's items, each item's its own."""
-    noise, levels, times = [], [], []
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a step's items are, each one's own.
+
+    Returns:
+        Noise (N, *shape), noise levels σ (N,), times t (N,), and which learn the VAE route, bool (N,).
+    """
+    noise, levels, times, routed = [], [], [], []
     low, high = config.sigma_range
     for item in items:
         rng = np.random.default_rng([config.seed, step, item])
@@ -21,9 +25,10 @@ def draw(
         clean = kind < config.clean
         levels.append(low if clean else low + level * (high - low))
         times.append(0.0 if clean or begin < config.start else when)
+        routed.append(kind < config.clean * config.route)
         noise.append(torch.from_numpy(rng.standard_normal(shape, np.float32)))
     sigma, t = (torch.tensor(values, dtype=torch.float32) for values in (levels, times))
-    return torch.stack(noise), sigma, t
+    return torch.stack(noise), sigma, t, torch.tensor(routed)
 
 
 def draw_close(rng: np.random.Generator, share: float, whole: int) -> tuple[slice, slice]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..booster import Booster
 from ..checkpoint import save
 from ..errors import InputError, OutputError
+from ..evaluation.interpolation import vae_route
 from ..flow import PATHS, augment, per_item, sample_training_point
 from ..networks import build
 from ..networks.bridgenet import BridgeNet
@@ -58,11 +59,11 @@ class Trainer:
         config: the recipe.
         pairs: the data.
         folder: where the run is kept, and resumed from when a state is there.
-        decoder: of the pairs' family, needed when `decoder_weight` is positive.
+        decoder: of the pairs' family, needed when `decoder_weight` or `route` is positive.
         initial: weights to start a new run from, those of a network of the same shape; the latents may have
             another number of channels.
         processes: this process among those that train together.
-        encoder: of the pairs' family; with the decoder, what a new BridgeNet starts from.
+        encoder: of the pairs' family; with the decoder, what a new BridgeNet starts from, and the VAE route.
 
     Raises:
         InputError: the folder holds a run of another recipe, or parts do not fit each other.
@@ -79,16 +80,12 @@ class Trainer:
 
     def __post_init__(self) -> None:
         config = self.config
-        if config.window > self.pairs.crop:
-            raise InputError(
-                f"window is {config.window}, but the pairs are crops of {self.pairs.crop} latents"
-            )
         auto = config.precision == AUTO
         self.dtype = PRECISIONS[training_precision(self.processes.device) if auto else config.precision]
         torch.manual_seed(config.seed)
         shape = {"latent_channels": self.pairs.channels, **config.shape}
         self.network, self.average = (build(config.network, shape) for _ in range(2))
-        self._check_sizes()
+        self.pairs.check_sizes(config.window, config.double, self.network.size_multiple)
         self._start()
         self.average.eval().requires_grad_(False).load_state_dict(self.network.state_dict())
         for network in (self.network, self.average):
@@ -96,6 +93,11 @@ class Trainer:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = Optimiser(self.network, config.optimiser, config.weight_decay)
         self.decoder_loss = self._decoder_loss()
+        if config.route > 0:
+            if self.decoder is None or self.encoder is None:
+                raise InputError("route is set: give the tiny VAE of the family")
+            for half in (self.encoder, self.decoder):
+                half.to(self.processes.device)
         if self.state_file.exists():
             self._resume()
         self._parallel = self.processes.prepare(self.network)
@@ -203,11 +205,12 @@ class Trainer:
         return total.tolist()
 
     def _loss(
-        self, low: Tensor, high: Tensor, noise: Tensor, sigma: Tensor, t: Tensor,
+        self, low: Tensor, high: Tensor, noise: Tensor, sigma: Tensor, t: Tensor, routed: Tensor,
         *, close: tuple[slice, slice],
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The loss of some pairs, and its parts."""
         config = self.config
+        high = self._wanted(low, high, routed)
         low, high = (x.contiguous(memory_format=torch.channels_last) for x in (low, high))
         u = resize_latent(low, size_of(high), config.upsampling)
         point = sample_training_point(PATHS["linear"], augment(u, noise, sigma), high, t)
@@ -229,6 +232,17 @@ class Trainer:
         loss = ((1 - freedom) * velocity + config.decoder_weight * decoded).mean()
         return loss, torch.stack([loss, velocity.mean(), fidelity.mean(), texture.mean()])
 
+    @torch.no_grad()
+    def _wanted(self, low: Tensor, high: Tensor, routed: Tensor) -> Tensor:
+        """The right latents, or what the VAE route makes of the small ones."""
+        if not routed.any():
+            return high
+        encode, decode = self.encoder, self.decoder
+        assert encode is not None and decode is not None
+        with torch.autocast(high.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            made = vae_route(low[routed], size_of(high), lambda z: decode(z).clamp(0, 1), encode, "bicubic")
+        return high.index_put((routed,), made.to(high))
+
     def _update(self) -> None:
         config = self.config
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
@@ -238,20 +252,6 @@ class Trainer:
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
-
-    def _check_sizes(self) -> None:
-        multiple = self.network.size_multiple
-        sides = {self.config.window}
-        if self.config.double < 1:
-            sides |= {
-                side for shard in self.pairs.shards for side in shard.sides if side > self.pairs.crop // 2
-            }
-        odd = sorted(side for side in sides if side % multiple)
-        if odd:
-            raise InputError(
-                f"the network takes latents whose sides are multiples of {multiple}, but {odd[0]} is among"
-                " the sizes: choose another window, or double = 1"
-            )
 
     def _start(self) -> None:
         """A new run's weights; weights to start from must fit a run that is there already, too."""

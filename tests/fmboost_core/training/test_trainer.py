@@ -5,16 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import in_two_processes, lively, small_booster, write_shards
 
 from fmboost_core import InputError, load
-from fmboost_core.tiny_vae import TinyDecoder
+from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 from fmboost_core.training.config import TrainConfig
 from fmboost_core.training.data import PairData
 from fmboost_core.training.draws import draw, draw_close
 from fmboost_core.training.journal import read_table
 from fmboost_core.training.optimiser import OPTIMISERS
 from fmboost_core.training.trainer import Trainer
+from fmboost_core.upsampling import resize_latent
 
 CONFIG = TrainConfig(
     "sd15", shape={"width": 64, "depth": 1}, steps=6, batch=2, window=8, warmup=1, decoder_weight=0.0
@@ -37,13 +39,13 @@ def weights(trainer: Trainer) -> torch.Tensor:
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_a_run_cut_in_two_equals_the_whole(pairs, tmp_path, optimiser):
     config = changed(
-        decoder_weight=1.0, decoder_stages=3, decoder_close=0.5, texture=0.5, optimiser=optimiser
+        decoder_weight=1.0, decoder_stages=3, decoder_close=0.5, texture=0.5, route=0.5, optimiser=optimiser
     )
-    decoder = lively(TinyDecoder(4))
-    whole = Trainer(config, pairs, tmp_path / "whole", decoder)
+    vae = {"decoder": lively(TinyDecoder(4)), "encoder": lively(TinyEncoder(4))}
+    whole = Trainer(config, pairs, tmp_path / "whole", **vae)
     whole.run(log_every=1)
-    Trainer(config, pairs, tmp_path / "cut", decoder).run(until=2, log_every=1)
-    second = Trainer(config, pairs, tmp_path / "cut", decoder)
+    Trainer(config, pairs, tmp_path / "cut", **vae).run(until=2, log_every=1)
+    second = Trainer(config, pairs, tmp_path / "cut", **vae)
     assert second.step == 2
     second.run(log_every=1)
     assert torch.equal(weights(second), weights(whole))
@@ -165,18 +167,32 @@ def test_weights_for_other_latents_give_all_but_the_layers_that_see_channels(tmp
     assert not network.head.weight.any()  # so that it begins as interpolation
 
 
+def test_the_vae_route_is_learned_in_place_of_the_right_latents(pairs, tmp_path):
+    encoder, decoder = lively(TinyEncoder(4)), lively(TinyDecoder(4))
+    config = changed(clean=1.0, route=1.0, double=1.0)
+    trainer = Trainer(config, pairs, tmp_path / "run", decoder, encoder=encoder)
+    batch = pairs.batch(np.random.default_rng([config.seed, 0]), config.batch, config.window, double=1.0)
+    with torch.no_grad():
+        pixels = F.interpolate(decoder(batch.low).clamp(0, 1), scale_factor=2, mode="bicubic").clamp(0, 1)
+        missing = encoder(pixels) - resize_latent(batch.low, (8, 8), "bicubic")
+    # An untrained BoostNet predicts no velocity at all, so that its loss is what it misses.
+    assert trainer.train_step()[1] == pytest.approx(missing.square().mean().item(), rel=1e-4)
+
+
 def test_one_noise_level_as_in_the_paper():
-    _, sigma, t = draw(changed(sigma_range=(0.6, 0.6), clean=0.0, start=0.0), 0, list(range(1000)), (1,))
+    _, sigma, t, _ = draw(changed(sigma_range=(0.6, 0.6), clean=0.0, start=0.0), 0, list(range(1000)), (1,))
     assert torch.equal(sigma, torch.full((1000,), 0.6))
     assert t.mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_levels_follow_the_recipe():
-    noise, sigma, t = draw(changed(clean=0.3, start=0.8), 3, list(range(4000)), (4, 2, 2))
+    noise, sigma, t, routed = draw(changed(clean=0.3, start=0.8, route=0.5), 3, list(range(4000)), (4, 2, 2))
     assert (sigma == 0).float().mean() == pytest.approx(0.3, abs=0.03)
     assert sigma.max() == pytest.approx(0.5, abs=0.01)
     assert (t[sigma > 0] == 0).float().mean() == pytest.approx(0.8, abs=0.03)
     assert not t[sigma == 0].any()
+    assert routed[sigma == 0].float().mean() == pytest.approx(0.5, abs=0.05)
+    assert not routed[sigma > 0].any()
     assert (noise.mean(), noise.std()) == (pytest.approx(0, abs=0.01), pytest.approx(1, abs=0.01))
 
 
@@ -237,6 +253,8 @@ def test_the_papers_network_trains_at_its_sizes_alone(tmp_path):
 def test_what_does_not_fit_is_said_at_once(pairs, tmp_path):
     with pytest.raises(InputError, match="give the tiny decoder"):
         Trainer(changed(decoder_weight=1.0), pairs, tmp_path / "run")
+    with pytest.raises(InputError, match="route is set: give the tiny VAE"):
+        Trainer(changed(route=0.5), pairs, tmp_path / "run", lively(TinyDecoder(4)))
     with pytest.raises(InputError, match="window is 48, but the pairs are crops of 32"):
         Trainer(changed(window=48), pairs, tmp_path / "run")
 
