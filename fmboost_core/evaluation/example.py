@@ -63,7 +63,7 @@ def crop_to_scale(image: Image.Image, scale: Fraction, largest_side: int) -> Ima
     """The middle of a picture, with sides that are whole latents at both sizes. Never resized.
 
     Raises:
-        InputError: a side would be under 256 pixels.
+        InputError: a side would be under 192 pixels.
     """
     multiple = PIXELS_PER_LATENT * scale.numerator
     width, height = (min(side, largest_side) // multiple * multiple for side in image.size)

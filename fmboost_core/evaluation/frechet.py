@@ -1,10 +1,10 @@
 """The Fréchet distance between crops of two sets of pictures.
 
 Inception's features must be downloaded, and look at objects; the tiny VAE's encoder is at hand, and looks
-at texture and structure. From each picture, up to `GRID`² crops of `CROP`² pixels, evenly spaced and not
-overlapping, go through it; the activations at the end of its four resolutions, averaged over the crop, make
-four vectors of 64 numbers. In each resolution the crops of a set, each picture weighing the same, are
-summarised by mean μ and covariance C, and
+at texture and structure. From each picture, `FEWEST`² to `GRID`² crops of `CROP`² pixels, evenly spaced, go
+through it, overlapping only where it is too small for the fewest; the activations at the end of its four
+resolutions, averaged over the crop, make four vectors of 64 numbers. In each resolution the crops of a set,
+each picture weighing the same, are summarised by mean μ and covariance C, and
 
     d² = |μ₁ − μ₂|² + tr(C₁ + C₂ − 2·(C₁^½ C₂ C₁^½)^½)   (Dowson and Landau 1982; FID: Heusel et al. 2017)
 
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 
 from ..tiny_vae import TinyEncoder
 
-CROP, GRID = 128, 4
+CROP, FEWEST, GRID = 128, 2, 4
 
 
 def crops(pixels: Tensor) -> Tensor:
-    """Evenly spaced crops of a picture (1, C, H, W), side by side at most: (N ≤ 16, C, 128, 128)."""
+    """Evenly spaced crops of a picture (1, C, H, W): (4 to 16, C, 128, 128)."""
     places = []
     for length in pixels.shape[-2:]:
-        count = min(GRID, length // CROP)
-        places.append([round(k * (length - CROP) / max(1, count - 1)) for k in range(count)])
+        count = max(FEWEST, min(GRID, length // CROP))
+        places.append([round(k * (length - CROP) / (count - 1)) for k in range(count)])
     cut = [pixels[..., top : top + CROP, left : left + CROP] for top in places[0] for left in places[1]]
     return torch.cat(cut)
 

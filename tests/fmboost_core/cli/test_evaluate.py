@@ -14,7 +14,7 @@ from fmboost_core.images import to_image
 def call(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
-    to_image(photo(256)).save(images / "a.png")
+    to_image(photo(192)).save(images / "a.png")
     (images / "broken.png").write_bytes(b"no picture")
     save(tmp_path / "small.safetensors", small_booster(), dtype=torch.float32)
     vae = write_tiny_vae(tmp_path)

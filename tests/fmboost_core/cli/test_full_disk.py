@@ -44,7 +44,7 @@ def calls(tmp_path_factory) -> dict[str, list[object]]:
     pictures, out = root / "pictures", {name: root / name for name in ("up", "con", "enc", "run", "ev")}
     for folder in (pictures, *out.values()):
         folder.mkdir()
-    to_image(photo(256)).save(pictures / "0.png")
+    to_image(photo(192)).save(pictures / "0.png")
     write_latent(root / "in.latent", LatentFile(random_latent(1, 4, 24, 24)))
     model, vae = root / "model.safetensors", write_tiny_vae(root).with_name("tiny_encoder.safetensors")
     save(model, small_booster())

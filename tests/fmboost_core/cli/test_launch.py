@@ -34,7 +34,7 @@ def test_two_processes_encode_what_one_does(tmp_path):
 def test_two_processes_evaluate_together(tmp_path):
     (tmp_path / "images").mkdir()
     for k in range(2):
-        to_image(photo(256).roll(k * 64, -1)).save(tmp_path / "images" / f"{k}.png")
+        to_image(photo(192).roll(k * 64, -1)).save(tmp_path / "images" / f"{k}.png")
     (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
     save(tmp_path / "small.safetensors", small_booster(), dtype=torch.float32)
     in_two_processes(

@@ -60,7 +60,7 @@ def test_pictures_become_a_model_that_boosts(work, capsys):
 def test_training_shows_how_it_goes(work, capsys):
     encode(work)
     (work / "val").mkdir()
-    to_image(photo(256)).save(work / "val" / "a.png")
+    to_image(photo(192)).save(work / "val" / "a.png")
     assert train(work, "--val", str(work / "val"), "--val-every", "2") == 0
     run = work / "run"
     assert sorted(p.name for p in (run / "samples").iterdir()) == ["0000002.png", "0000004.png"]

@@ -30,8 +30,8 @@ BASELINES = [
 def make_settings(folder) -> Settings:
     images = folder / "images"
     images.mkdir()
-    to_image(photo(256)).save(images / "a.png")
-    to_image(1 - photo(288)[..., :256]).save(images / "b.png")
+    to_image(photo(192)).save(images / "a.png")
+    to_image(1 - photo(224)[..., :192]).save(images / "b.png")
     save(folder / "small.safetensors", small_booster(), dtype=torch.float32)
     model, vae = folder / "small.safetensors", write_tiny_vae(folder)
     return Settings([model], images, vae, details=(0.0, 1.0), dtype="fp32")
@@ -90,7 +90,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(finished, tmp_path,
         measure = Evaluator._measure_method
 
         def interrupted(self, record, method, example):
-            if record.facts["height"] == 288 and method.name == "ceiling":
+            if record.facts["height"] == 224 and method.name == "ceiling":
                 raise KeyboardInterrupt
             measure(self, record, method, example)
 
@@ -138,8 +138,8 @@ def test_odd_pictures_are_used_or_named_and_the_rest_goes_on(settings, tmp_path,
     images = settings.images
     for path in images.iterdir():
         path.unlink()
-    to_image(photo(256)).convert("L").save(images / "grey.png")
-    clear = to_image(photo(256)).convert("RGBA")
+    to_image(photo(192)).convert("L").save(images / "grey.png")
+    clear = to_image(photo(192)).convert("RGBA")
     clear.putpixel((0, 0), (0, 0, 0, 0))
     clear.save(images / "clear.png")
     to_image(photo(128)).save(images / "small.png")

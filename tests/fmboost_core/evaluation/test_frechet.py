@@ -65,6 +65,7 @@ def test_crops_reach_every_corner():
     cut = crops(torch.stack([rows, columns, rows])[None])
     assert cut.shape == (4, 3, 128, 128)
     assert crops(torch.zeros(1, 3, 700, 400)).shape == (12, 3, 128, 128)
+    assert crops(torch.zeros(1, 3, 192, 520)).shape == (8, 3, 128, 128)  # overlapping
     assert (cut[0, :2, 0, 0].tolist(), cut[-1, :2, -1, -1].tolist()) == ([0, 0], [299, 259])
 
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from fmboost_core import InputError
 from fmboost_core.networks.boostnet import BoostNet, BoostNetConfig
 from fmboost_core.training.optimiser import OPTIMISERS, Optimiser
 
@@ -81,10 +80,3 @@ def test_a_saved_optimiser_goes_on_as_it_was(kind):
         push(net, 3)
         optimiser.step(1e-3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-
-
-def test_a_torch_without_muon_is_named(monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon")
-    Optimiser(network(), "adamw", 0.0)
-    with pytest.raises(InputError, match=r"has no Muon: use 2\.9"):
-        Optimiser(network(), "muon", 0.0)
