@@ -13,12 +13,12 @@ from ..booster import Booster
 from ..checkpoint import load
 from ..errors import InputError
 from ..families import LatentFamily
+from ..interpolation import LATENT_METHODS, PIXEL_METHODS, enlarge_latent, enlarge_pixels, vae_route
 from ..solvers import evaluations
 from ..tiny_vae import PIXELS_PER_LATENT
 from ..upsampling import size_of
 from ..vae import VAE, sha256
 from .example import Example
-from .interpolation import LATENT_METHODS, PIXEL_METHODS, enlarge_latent, enlarge_pixels, vae_route
 
 CEILING = "ceiling"
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from ..booster import Booster
 from ..checkpoint import save
 from ..errors import InputError, OutputError
-from ..evaluation.interpolation import vae_route
 from ..flow import PATHS, augment, per_item, sample_training_point
+from ..interpolation import vae_route
 from ..networks import build
 from ..networks.bridgenet import BridgeNet
 from ..networks.velocity import VelocityNetwork

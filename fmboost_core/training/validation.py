@@ -14,9 +14,9 @@ from torch import Tensor
 from ..booster import Booster
 from ..errors import InputError
 from ..evaluation.example import Example, make_example
-from ..evaluation.interpolation import enlarge_latent
 from ..evaluation.metrics import ENERGY, as_saved, measure, octave_energy
 from ..images import centre_crop, find_images, read_picture, to_image
+from ..interpolation import enlarge_latent
 from ..safetensors_file import atomic_write
 from ..vae import VAE
 

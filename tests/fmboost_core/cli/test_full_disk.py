@@ -62,7 +62,7 @@ def calls(tmp_path_factory) -> dict[str, list[object]]:
             "--family",
             "sd15",
             "--crop",
-            32,
+            24,
             "--per-shard",
             1,
         ],

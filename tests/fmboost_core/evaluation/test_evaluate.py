@@ -12,11 +12,11 @@ from PIL import Image
 from fmboost_core import InputError, save
 from fmboost_core.evaluation import Settings, evaluate, table
 from fmboost_core.evaluation.evaluate import Evaluator
-from fmboost_core.evaluation.interpolation import LATENT_METHODS
 from fmboost_core.evaluation.panels import SIDE, make_panels
 from fmboost_core.evaluation.report import write_report
 from fmboost_core.evaluation.setup import prepare
 from fmboost_core.images import to_image
+from fmboost_core.interpolation import LATENT_METHODS
 
 BASELINES = [
     *(f"latent-{m}" for m in LATENT_METHODS),

@@ -2,7 +2,7 @@ import pytest
 import torch
 from helpers import DATA
 
-from fmboost_core.evaluation.interpolation import LATENT_METHODS, enlarge_latent, enlarge_pixels
+from fmboost_core.interpolation import LATENT_METHODS, enlarge_latent, enlarge_pixels
 from fmboost_core.safetensors_file import read_tensors
 
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..images import to_image, to_tensor
-from ..tiny_vae import PIXELS_PER_LATENT
-from ..upsampling import Size
+from .images import to_image, to_tensor
+from .tiny_vae import PIXELS_PER_LATENT
+from .upsampling import Size
 
 LATENT_METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "bislerp")
 PIXEL_METHODS = ("bicubic", "lanczos")
