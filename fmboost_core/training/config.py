@@ -44,8 +44,11 @@ class TrainConfig:
         ema: decay of the weights' moving average, which is what gets saved.
         sigma_range: noise levels σ of the source; equal ends for one level, as in the paper.
         clean: share of items at the least σ and t = 0: the conditional mean that detail 0 shows in a step.
-        route: share of those that learn what the VAE route makes (decode, enlarge the pixels, encode) in
-            place of the right latent: it can be foreseen wholly, so that less of it teaches more.
+        route: share of those that at first learn what the VAE route makes (decode, enlarge the pixels,
+            encode) in place of the right latent: it can be foreseen wholly, so that fewer steps teach more.
+            It falls evenly, to none at the last step.
+        noisy_weight: weight of those with noise, where the ones without have 1. Textures have much larger
+            gradients, which agree less from batch to batch and drown what detail 0 could learn.
         start: share of the other items at t = 0, where few-step sampling begins; the rest uniform in t.
         loss: of the velocity, `l2` or `l1`.
         decoder_weight: weight of the loss in the tiny decoder's features of the predicted endpoint.
@@ -78,6 +81,7 @@ class TrainConfig:
     sigma_range: tuple[float, float] = (0.0, 0.5)
     clean: float = 0.4
     route: float = 0.0
+    noisy_weight: float = 1.0
     start: float = 0.6
     loss: str = "l2"
     decoder_weight: float = 1.0
@@ -116,7 +120,8 @@ class TrainConfig:
         _require(0 <= self.ema < 1, f"ema is {self.ema}: give 0 to just under 1")
         low, high = self.sigma_range
         _require(0 <= low <= high <= 1, f"sigma_range is {self.sigma_range}: give two values, 0 to 1")
-        _require(self.decoder_pixels > 0, f"decoder_pixels is {self.decoder_pixels}: give a positive weight")
+        for name in ("decoder_pixels", "noisy_weight"):
+            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}: give a positive weight")
         _require(
             1 <= self.decoder_stages <= DECODER_STAGES,
             f"decoder_stages is {self.decoder_stages}: give 1 to {DECODER_STAGES}",

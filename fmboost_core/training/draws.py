@@ -19,13 +19,14 @@ def draw(
     """
     noise, levels, times, routed = [], [], [], []
     low, high = config.sigma_range
+    route = config.route * (1 - step / config.steps)
     for item in items:
         rng = np.random.default_rng([config.seed, step, item])
         level, when, kind, begin = rng.random(4)
         clean = kind < config.clean
         levels.append(low if clean else low + level * (high - low))
         times.append(0.0 if clean or begin < config.start else when)
-        routed.append(kind < config.clean * config.route)
+        routed.append(kind < config.clean * route)
         noise.append(torch.from_numpy(rng.standard_normal(shape, np.float32)))
     sigma, t = (torch.tensor(values, dtype=torch.float32) for values in (levels, times))
     return torch.stack(noise), sigma, t, torch.tensor(routed)

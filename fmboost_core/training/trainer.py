@@ -229,7 +229,8 @@ class Trainer:
                 endpoint = point.x + per_item(1 - t, point.x) * predicted.float()
                 fidelity, texture = self.decoder_loss(endpoint, high, freedom > 0, close)
         decoded = (1 - freedom) * fidelity + freedom * texture
-        loss = ((1 - freedom) * velocity + config.decoder_weight * decoded).mean()
+        weight = 1.0 + (config.noisy_weight - 1.0) * (sigma > config.sigma_range[0])
+        loss = (weight * ((1 - freedom) * velocity + config.decoder_weight * decoded)).mean()
         return loss, torch.stack([loss, velocity.mean(), fidelity.mean(), texture.mean()])
 
     @torch.no_grad()

@@ -169,7 +169,7 @@ def test_weights_for_other_latents_give_all_but_the_layers_that_see_channels(tmp
 
 def test_the_vae_route_is_learned_in_place_of_the_right_latents(pairs, tmp_path):
     encoder, decoder = lively(TinyEncoder(4)), lively(TinyDecoder(4))
-    config = changed(clean=1.0, route=1.0, double=1.0)
+    config = changed(clean=1.0, route=1.0, double=1.0, precision="fp32")
     trainer = Trainer(config, pairs, tmp_path / "run", decoder, encoder=encoder)
     batch = pairs.batch(np.random.default_rng([config.seed, 0]), config.batch, config.window, double=1.0)
     with torch.no_grad():
@@ -179,6 +179,16 @@ def test_the_vae_route_is_learned_in_place_of_the_right_latents(pairs, tmp_path)
     assert trainer.train_step()[1] == pytest.approx(missing.square().mean().item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("clean, share", [(0.0, 0.25), (1.0, 1.0)])
+def test_items_with_noise_weigh_as_the_recipe_says(pairs, tmp_path, clean, share):
+    losses = []
+    for weight in (1.0, 0.25):
+        trainer = Trainer(changed(clean=clean, noisy_weight=weight), pairs, tmp_path / str(weight))
+        losses.append(trainer.train_step())
+    assert losses[1][0] == pytest.approx(share * losses[0][0], rel=1e-4)
+    assert losses[1][1:] == losses[0][1:]  # what is logged of the parts is not weighed
+
+
 def test_one_noise_level_as_in_the_paper():
     _, sigma, t, _ = draw(changed(sigma_range=(0.6, 0.6), clean=0.0, start=0.0), 0, list(range(1000)), (1,))
     assert torch.equal(sigma, torch.full((1000,), 0.6))
@@ -186,14 +196,20 @@ def test_one_noise_level_as_in_the_paper():
 
 
 def test_levels_follow_the_recipe():
-    noise, sigma, t, routed = draw(changed(clean=0.3, start=0.8, route=0.5), 3, list(range(4000)), (4, 2, 2))
+    noise, sigma, t, _ = draw(changed(clean=0.3, start=0.8), 3, list(range(4000)), (4, 2, 2))
     assert (sigma == 0).float().mean() == pytest.approx(0.3, abs=0.03)
     assert sigma.max() == pytest.approx(0.5, abs=0.01)
     assert (t[sigma > 0] == 0).float().mean() == pytest.approx(0.8, abs=0.03)
     assert not t[sigma == 0].any()
-    assert routed[sigma == 0].float().mean() == pytest.approx(0.5, abs=0.05)
-    assert not routed[sigma > 0].any()
     assert (noise.mean(), noise.std()) == (pytest.approx(0, abs=0.01), pytest.approx(1, abs=0.01))
+
+
+def test_fewer_and_fewer_items_learn_the_vae_route():
+    config = changed(steps=4, clean=0.5, route=0.8)
+    for step, share in enumerate((0.8, 0.6, 0.4, 0.2, 0.0)):
+        _, sigma, _, routed = draw(config, step, list(range(2000)), (1,))
+        assert routed[sigma == 0].float().mean() == pytest.approx(share, abs=0.05)
+        assert not routed[sigma > 0].any()
 
 
 def test_an_item_draws_the_same_in_any_company():
