@@ -98,6 +98,7 @@ class Trainer:
                 raise InputError("route is set: give the tiny VAE of the family")
             for half in (self.encoder, self.decoder):
                 half.to(self.processes.device)
+                half.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.state_file.exists():
             self._resume()
         self._parallel = self.processes.prepare(self.network)
@@ -210,8 +211,8 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The loss of some pairs, and its parts."""
         config = self.config
-        high = self._wanted(low, high, routed)
         low, high = (x.contiguous(memory_format=torch.channels_last) for x in (low, high))
+        high = self._wanted(low, high, routed)
         u = resize_latent(low, size_of(high), config.upsampling)
         point = sample_training_point(PATHS["linear"], augment(u, noise, sigma), high, t)
         scale = torch.full_like(t, high.shape[-1] / low.shape[-1])
