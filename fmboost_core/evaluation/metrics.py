@@ -15,7 +15,7 @@ from torchmetrics.functional.image import (
 
 from .haarpsi import haarpsi
 
-# Pixels. MS-SSIM halves a picture four times under a window of 11, which takes 176; a report's crops take 192.
+# Pixels. MS-SSIM halves a picture four times under a window of 11, which takes 176; a report's crops, 192.
 SMALLEST_SIDE = 192
 BLOCK = 64  # pixels a side of the blocks whose mean colours are compared
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601

@@ -13,7 +13,7 @@ SAMPLES = random_latent(2, 4, 24, 20)
 RUNS = {
     "one step": {"size": (48, 40)},
     "cascade": {"size": (96, 80), "steps": 2, "solver": "heun"},
-    "adaptive": {"size": (48, 40), "solver": "dopri5"},
+    "adaptive": {"size": (36, 30), "solver": "dopri5"},
     "bands": {"size": (48, 40), "steps": 3, "tile": 32},
 }  # fmt: skip
 
