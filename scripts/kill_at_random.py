@@ -37,7 +37,7 @@ from fmboost_core.latent_file import LatentFile, write_latent  # noqa: E402
 from fmboost_core.safetensors_file import read_tensors  # noqa: E402
 from fmboost_core.training.trainer import Trainer  # noqa: E402
 
-PICTURES, PICTURE_SIDE, LATENTS = 4, 256, 6
+PICTURES, PICTURE_SIDE, LATENTS = 4, 192, 6
 SAVE_EVERY = 0.2  # seconds between saved states of a training, which takes but a few
 RECIPE = """
 family = "sd15"
@@ -81,7 +81,7 @@ def make_jobs(folder: Path) -> dict[str, Job]:
     shards, checkpoint = write_shards(folder / "shards"), write_checkpoint(folder / "reference.ckpt")
     return {
         "encode": Job(0.3, lambda out: [
-            pictures, "-o", out, "--vae", vae, "--family", "sd15", "--crop", 32, "--per-shard", 1],
+            pictures, "-o", out, "--vae", vae, "--family", "sd15", "--crop", 24, "--per-shard", 1],
             "*.safetensors"),
         "train": Job(0.2, lambda out: [
             recipe, "--pairs", shards, "--out", out, "--vae", vae, "--val", few, "--val-every", 30],
