@@ -96,7 +96,7 @@ def test_a_model_of_another_family_gives_a_start(server):
 
 def test_cancel_keeps_what_was_learned_and_the_run_goes_on(server):
     run = server.base / "output" / "fmboost" / "runs" / "long"
-    long = graph(train={"steps": 60, "name": "long", "sample_every": 60})
+    long = graph(train={"steps": 30, "name": "long", "sample_every": 30})
     identity = server.queue(long)
     deadline = time.monotonic() + 60
     while not (run / "loss.csv").exists() and time.monotonic() < deadline:
@@ -104,10 +104,10 @@ def test_cancel_keeps_what_was_learned_and_the_run_goes_on(server):
     server.post("/interrupt", {})
     assert server.wait(identity)["status"]["status_str"] == "error"
     reached = inspect(run / "model.safetensors").spec.training["steps"]
-    assert 0 < reached < 60
+    assert 0 < reached < 30
     entry = server.run(long)
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
-    assert inspect(run / "model.safetensors").spec.training["steps"] == 60
+    assert inspect(run / "model.safetensors").spec.training["steps"] == 30
     for path in (server.base / "models" / "fmboost").glob("mine*"):
         path.unlink()
 

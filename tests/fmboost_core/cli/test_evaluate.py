@@ -24,7 +24,8 @@ def call(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_table_for_people_and_json_for_programs(call, tmp_path, capsys):
+def test_a_table_for_people_and_json_for_programs(call, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fmboost_core.evaluation.cost.REPEATS", 1)
     assert main(call) == 0
     text = capsys.readouterr().out
     assert "small:0:1" in text

@@ -234,7 +234,7 @@ assert both.count == 2
 config = dataclasses.replace(TWO, network=network)
 Trainer(config, PairData(work / "pairs", "sd15"), work / "both", processes=both).run()
 """
-TWO = dataclasses.replace(CONFIG, batch=6, window=16, double=0.5, precision="fp32")
+TWO = dataclasses.replace(CONFIG, steps=4, batch=6, window=16, double=0.5, precision="fp32")
 
 
 @pytest.mark.parametrize("network", ["boostnet", "bridgenet"])
