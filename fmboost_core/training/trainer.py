@@ -88,17 +88,14 @@ class Trainer:
         self.pairs.check_sizes(config.window, config.double, self.network.size_multiple)
         self._start()
         self.average.eval().requires_grad_(False).load_state_dict(self.network.state_dict())
-        for network in (self.network, self.average):
-            network.to(self.processes.device)
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in (self.network, self.average, self.encoder, self.decoder):
+            if module is not None:
+                module.to(self.processes.device)
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = Optimiser(self.network, config.optimiser, config.weight_decay)
         self.decoder_loss = self._decoder_loss()
-        if config.route > 0:
-            if self.decoder is None or self.encoder is None:
-                raise InputError("route is set: give the tiny VAE of the family")
-            for half in (self.encoder, self.decoder):
-                half.to(self.processes.device)
-                half.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.route > 0 and (self.decoder is None or self.encoder is None):
+            raise InputError("route is set: give the tiny VAE of the family")
         if self.state_file.exists():
             self._resume()
         self._parallel = self.processes.prepare(self.network)
@@ -230,7 +227,7 @@ class Trainer:
                 endpoint = point.x + per_item(1 - t, point.x) * predicted.float()
                 fidelity, texture = self.decoder_loss(endpoint, high, freedom > 0, close)
         decoded = (1 - freedom) * fidelity + freedom * texture
-        weight = 1.0 + (config.noisy_weight - 1.0) * (sigma > config.sigma_range[0])
+        weight = torch.where(sigma > config.sigma_range[0], config.noisy_weight, 1.0)
         loss = (weight * ((1 - freedom) * velocity + config.decoder_weight * decoded)).mean()
         return loss, torch.stack([loss, velocity.mean(), fidelity.mean(), texture.mean()])
 
@@ -270,12 +267,10 @@ class Trainer:
             return None
         if self.decoder is None:
             raise InputError("decoder_weight is set: give the tiny decoder of the family")
-        decoder = self.decoder.to(self.processes.device)
-        decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         examples = torch.cat([high for _, high in self.pairs.first(EXAMPLES)])
         config = self.config
         examples = examples.to(self.processes.device)
-        return DecoderLoss(decoder, config.decoder_stages, examples, config.decoder_pixels)
+        return DecoderLoss(self.decoder, config.decoder_stages, examples, config.decoder_pixels)
 
     def _resume(self) -> None:
         state = torch.load(self.state_file, weights_only=True, map_location=self.processes.device)

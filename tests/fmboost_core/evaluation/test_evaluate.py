@@ -146,6 +146,7 @@ def test_odd_pictures_are_used_or_named_and_the_rest_goes_on(settings, tmp_path,
     images = settings.images
     for path in images.iterdir():
         path.unlink()
+    to_image(photo(192)).convert("L").save(images / "grey.png")
     clear = to_image(photo(192)).convert("RGBA")
     clear.putpixel((0, 0), (0, 0, 0, 0))
     clear.save(images / "clear.png")
@@ -154,10 +155,10 @@ def test_odd_pictures_are_used_or_named_and_the_rest_goes_on(settings, tmp_path,
     (images / "drawing.svg").write_text("<svg/>")
     settings = dataclasses.replace(settings, details=(0.0,))
     found = evaluate(settings, tmp_path / "out")
-    assert found.pictures == 1
+    assert found.pictures == 2
     assert set(found.left_out) == {"small.png", "broken.png", "drawing.svg"}
     assert "128×128" in found.left_out["small.png"]
-    assert found.remarks == {"clear.png": "transparency laid on white"}
+    assert found.remarks == {"grey.png": "grey", "clear.png": "transparency laid on white"}
     assert sum("left out: " in r.getMessage() for r in caplog.records) == 3
     assert evaluate(settings, tmp_path / "out").remarks == found.remarks
 

@@ -20,12 +20,12 @@ def pictures():
     return [photo(256), photo(320).flip(-1), 1 - photo(288)]
 
 
-def features(pictures, encoder) -> list:
+def features_of(pictures, encoder) -> list[torch.Tensor]:
     return [crop_features(p, encoder) for p in pictures]
 
 
 def test_equal_sets_are_at_0_and_distance_grows_with_blur_and_with_noise(pictures, encoder):
-    wanted = features(pictures, encoder)
+    wanted = features_of(pictures, encoder)
     distance = CropDistance(wanted, resampling_weights(len(wanted), resamples=0))
     assert distance(wanted).item() == pytest.approx(0, abs=1e-6)
     blurs = [[F.avg_pool2d(p, k, 1, k // 2) for p in pictures] for k in (3, 5, 9)]
@@ -35,7 +35,7 @@ def test_equal_sets_are_at_0_and_distance_grows_with_blur_and_with_noise(picture
         for s in (0.02, 0.05, 0.1)
     ]
     for series in (blurs, noises):
-        found = [distance(features(degraded, encoder)).item() for degraded in series]
+        found = [distance(features_of(degraded, encoder)).item() for degraded in series]
         assert 1e-4 < found[0] < found[1] < found[2]
 
 
@@ -52,7 +52,7 @@ def test_gaussians_of_known_moments():
 
 
 def test_weights_choose_pictures(pictures, encoder):
-    features = [crop_features(p, encoder) for p in pictures]
+    features = features_of(pictures, encoder)
     shuffled = [features[1], features[0], features[2]]
     weights = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
     same, different = CropDistance(features, weights)(shuffled).tolist()
