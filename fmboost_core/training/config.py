@@ -49,6 +49,9 @@ class TrainConfig:
             It falls evenly, to none at the last step.
         noisy_weight: weight of those with noise, where the ones without have 1. Textures have much larger
             gradients, which agree less from batch to batch and drown what detail 0 could learn.
+        evenness: how far easy items, such as smooth pictures, count as much as hard ones. At 0 an item counts
+            by its squared error, of which detailed pictures make up nearly all; at 1 by the logarithm, whose
+            mean is what PSNR's is; between by a power of it.
         start: share of the other items at t = 0, where few-step sampling begins; the rest uniform in t.
         loss: of the velocity, `l2` or `l1`.
         decoder_weight: weight of the loss in the tiny decoder's features of the predicted endpoint.
@@ -82,6 +85,7 @@ class TrainConfig:
     clean: float = 0.4
     route: float = 0.0
     noisy_weight: float = 1.0
+    evenness: float = 0.0
     start: float = 0.6
     loss: str = "l2"
     decoder_weight: float = 1.0
@@ -115,7 +119,7 @@ class TrainConfig:
             f"upsampling is {self.upsampling!r}, but a {self.network} upsamples by {own!r}",
         )
         _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}: it must be positive")
-        for name in ("double", "clean", "route", "start", "texture"):
+        for name in ("double", "clean", "route", "evenness", "start", "texture"):
             _require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}: give 0 to 1")
         _require(0 <= self.ema < 1, f"ema is {self.ema}: give 0 to just under 1")
         low, high = self.sigma_range

@@ -24,6 +24,7 @@ FINE = 3  # side of the mean that is taken away, so that only what is finer rema
 OCTAVES = 4  # of the pixels whose energies are compared, from the finest on
 FLAT = 1e-3  # of the variance: less than that does not matter
 STEEPEST = 4  # ratio of energies up to which the divergence grows as it should
+NEGLIGIBLE = 5e-4  # of the variance: an error of about 45 dB, which nobody sees
 MARGIN = 4  # latents around the part that the fine stages look at, which the coarse stages see, too
 
 
@@ -77,6 +78,23 @@ class DecoderLoss:
                     lost = _divergence(*(energy + FLAT * variance for energy in both))
                     texture = texture.index_add(0, items, lost)
         return fidelity, texture / self.stages
+
+
+def evening(lost: Tensor, evenness: float) -> Tensor:
+    """Weights by which the items of a batch count more evenly.
+
+    The gradient becomes, but for a factor, that of each loss's Box-Cox transform (Box and Cox 1964): of
+    `lost ** (1 - evenness)`, and at 1 of the logarithm.
+
+    Args:
+        lost: (B,), each item's loss, 1 where it is wrong by as much as pictures vary; `NEGLIGIBLE` is added,
+            lest items that are right count without bound.
+        evenness: 0, where all weights are 1, to 1.
+
+    Returns:
+        (B,), without gradient.
+    """
+    return (lost.detach() + NEGLIGIBLE) ** -evenness
 
 
 def _within(part: slice, whole: slice) -> slice:

@@ -37,7 +37,7 @@ from .config import AUTO, TrainConfig
 from .data import PairData
 from .draws import draw, draw_close
 from .journal import Journal
-from .loss import DecoderLoss
+from .loss import DecoderLoss, evening
 from .optimiser import Optimiser
 from .warm_start import start_from_vae, start_from_weights
 
@@ -228,8 +228,10 @@ class Trainer:
                 fidelity, texture = self.decoder_loss(endpoint, high, freedom > 0, close)
         decoded = (1 - freedom) * fidelity + freedom * texture
         weight = torch.where(sigma > config.sigma_range[0], config.noisy_weight, 1.0)
-        loss = (weight * ((1 - freedom) * velocity + config.decoder_weight * decoded)).mean()
-        return loss, torch.stack([loss, velocity.mean(), fidelity.mean(), texture.mean()])
+        lost = (1 - freedom) * velocity + config.decoder_weight * decoded
+        values = torch.stack([(weight * lost).mean(), velocity.mean(), fidelity.mean(), texture.mean()])
+        weight = weight * evening(lost / (1 + config.decoder_weight), config.evenness)
+        return (weight * lost).mean(), values
 
     @torch.no_grad()
     def _wanted(self, low: Tensor, high: Tensor, routed: Tensor) -> Tensor:

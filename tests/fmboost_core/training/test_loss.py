@@ -3,7 +3,7 @@ import torch
 from helpers import lively
 
 from fmboost_core.tiny_vae import TinyDecoder
-from fmboost_core.training.loss import MARGIN, OCTAVES, DecoderLoss, _divergence, _energies
+from fmboost_core.training.loss import MARGIN, OCTAVES, DecoderLoss, _divergence, _energies, evening
 
 ALL = torch.tensor([True, True])
 
@@ -55,6 +55,22 @@ def test_far_too_little_pulls_no_harder_than_much_too_little():
         _divergence(log_energy.exp(), torch.full((1, 1, 1, 1), wanted)).sum().backward()
         pulls.append(-log_energy.grad.item())
     assert pulls == pytest.approx([0.5, 1.5, 1.5])
+
+
+@pytest.mark.parametrize("evenness, loudness", [(0.0, 100), (0.5, 10), (1.0, 1)])
+def test_items_are_as_loud_as_evenness_says(evenness, loudness):
+    """One item is wrong by 0.5 and one by 0.05: what a share more of each error changes."""
+    wrong = torch.tensor([0.5, 0.05], requires_grad=True)
+    lost = wrong.square()
+    (evening(lost, evenness) * lost).sum().backward()
+    hard, easy = (wrong.grad * wrong.detach()).tolist()
+    assert hard / easy == pytest.approx(loudness, rel=0.2)
+
+
+def test_an_item_that_is_right_does_not_count_without_bound():
+    weights = evening(torch.tensor([0.0, 1e-9, 1.0]), 1.0)
+    assert weights[0] == pytest.approx(weights[1].item(), rel=1e-4)
+    assert weights[0] < 1e4 * weights[2]
 
 
 @pytest.mark.parametrize("octave", range(OCTAVES))

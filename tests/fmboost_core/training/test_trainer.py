@@ -189,6 +189,16 @@ def test_items_with_noise_weigh_as_the_recipe_says(pairs, tmp_path, clean, share
     assert losses[1][1:] == losses[0][1:]  # what is logged of the parts is not weighed
 
 
+def test_even_items_move_the_weights_elsewhere_and_the_log_says_the_same(pairs, tmp_path):
+    values, moved = [], []
+    for evenness in (0.0, 1.0):
+        trainer = Trainer(changed(evenness=evenness), pairs, tmp_path / str(evenness))
+        values.append(trainer.train_step())
+        moved.append(torch.cat([p.detach().flatten() for p in trainer.network.parameters()]))
+    assert values[0] == values[1]
+    assert not torch.equal(*moved)
+
+
 def test_one_noise_level_as_in_the_paper():
     _, sigma, t, _ = draw(changed(sigma_range=(0.6, 0.6), clean=0.0, start=0.0), 0, list(range(1000)), (1,))
     assert torch.equal(sigma, torch.full((1000,), 0.6))
