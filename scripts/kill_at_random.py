@@ -122,9 +122,8 @@ def finish(name: str, job: Job, out: Path) -> float:
 
 def check_whole(out: Path) -> set[Path]:
     """Read every file; returns their paths. Raises whatever a reader raises at half a file."""
-    files = {
-        p for p in out.rglob("*") if p.is_file() and p.suffix != ".part" and "tensorboard" not in p.parts
-    }
+    # Hidden are the files to be renamed when they are whole, ours and those of the safetensors library.
+    files = {p for p in out.rglob("[!.]*") if p.is_file() and "tensorboard" not in p.parts}
     for path in files:
         match path.suffix:
             case ".safetensors" | ".latent":
