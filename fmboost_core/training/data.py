@@ -18,6 +18,8 @@ from ..safetensors_file import open_safetensors
 from .pairs import read_description
 
 OPEN_FILES = 256
+AT_BORDER = 0.8  # probability, in each direction, that windows lie at a border of their crops
+CUT_MARGIN = 4  # latents at a side that was cut, which show what the VAE saw beyond
 
 
 class _Shard:
@@ -44,13 +46,15 @@ class Batch:
     """Pairs of one scale, or a part of them.
 
     Attributes:
-        low, high: latents (N, C, h, w) and (N, C, H, W), fp32.
+        low, high: latents (N, C, h, h) and (N, C, H, H), fp32.
+        inner: rows and columns of `high` without a margin at sides where it was cut out of its crop.
         items: the pairs' numbers within the whole batch.
         total: how many pairs the whole batch has.
     """
 
     low: Tensor
     high: Tensor
+    inner: tuple[slice, slice]
     items: list[int]
     total: int
 
@@ -140,23 +144,38 @@ class PairData:
             part, parts: which of them to read; a process need not read what others train on.
         """
         if rng.random() < double:
-            plan = self._plan_windows(rng, count, window)
+            plan, inner = self._plan_windows(rng, count, window)
         else:
             plan = self._plan_whole(rng, max(parts, round(count * (window / self.crop) ** 2)))
+            inner = (slice(0, plan[0].views[1].size),) * 2
         mine = range(part, len(plan), parts)
         low, high = (
             torch.stack([self._read(plan[k].shard, plan[k].row, plan[k].views[end]) for k in mine]).float()
             for end in (0, 1)
         )
-        return Batch(low, high, list(mine), len(plan))
+        return Batch(low, high, inner, list(mine), len(plan))
 
-    def _plan_windows(self, rng: np.random.Generator, count: int, window: int) -> list[_Cut]:
-        half, plan = window // 2, []
+    def _plan_windows(
+        self, rng: np.random.Generator, count: int, window: int
+    ) -> tuple[list[_Cut], tuple[slice, slice]]:
+        """Windows at the same border of their crops, or anywhere; and their inner rows and columns.
+
+        A VAE encodes the border of a picture otherwise than the same place amid one, so that it has to be
+        learnt at borders; and what lies just inside a cut cannot be known.
+        """
+        half, room, plan = window // 2, (self.crop - window) // 2, []
+        place = rng.choice(3, 2, p=[AT_BORDER / 2, 1 - AT_BORDER, AT_BORDER / 2])  # first, anywhere, last
+        lowest, highest = np.where(place == 2, room, 0), np.where(place == 0, 0, room)
+        margin = min(CUT_MARGIN, window // 4)
+        rows, columns = (
+            slice(margin if high else 0, window - margin if low < room else window)
+            for low, high in zip(lowest, highest, strict=True)
+        )
         for index in rng.integers(0, len(self), count):
-            top, left = (int(v) for v in rng.integers(0, (self.crop - window) // 2 + 1, 2))
+            top, left = (int(v) for v in rng.integers(lowest, highest + 1))
             low = _View(self.crop // 2, top, left, half)
             plan.append(_Cut(*self._find(int(index)), (low, _View(self.crop, 2 * top, 2 * left, window))))
-        return plan
+        return plan, (rows, columns)
 
     def _plan_whole(self, rng: np.random.Generator, count: int) -> list[_Cut]:
         """Crops of one shard, for all of a batch must have the same sizes."""

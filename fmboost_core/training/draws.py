@@ -8,6 +8,8 @@ from torch import Tensor
 
 from .config import TrainConfig
 
+AT_BORDER = 0.3  # probability that the close part lies at a border that its window has
+
 
 def draw(
     config: TrainConfig, step: int, items: list[int], shape: tuple[int, ...]
@@ -32,8 +34,23 @@ def draw(
     return torch.stack(noise), sigma, t, torch.tensor(routed)
 
 
-def draw_close(rng: np.random.Generator, share: float, whole: int) -> tuple[slice, slice]:
-    """Rows and columns of a square somewhere in a larger one, whose side is that share of it."""
+def draw_close(
+    rng: np.random.Generator, share: float, whole: int, inner: tuple[slice, slice]
+) -> tuple[slice, slice]:
+    """Rows and columns of a square in a larger one, whose side is that share of it.
+
+    It lies within the inner rows and columns as far as it finds room there; and where these reach the
+    larger square's border, often at that.
+    """
     side = max(1, round(share * whole))
-    top, left = (int(start) for start in rng.integers(0, whole - side + 1, 2))
-    return slice(top, top + side), slice(left, left + side)
+    rows, columns = (_draw_part(rng, side, whole, part) for part in inner)
+    return rows, columns
+
+
+def _draw_part(rng: np.random.Generator, side: int, whole: int, inner: slice) -> slice:
+    first = min(inner.start, whole - side)
+    last = max(first, inner.stop - side)
+    borders = [start for start in (0, whole - side) if first <= start <= last]
+    at_border = bool(borders) and rng.random() < AT_BORDER
+    start = int(rng.choice(borders) if at_border else rng.integers(first, last + 1))
+    return slice(start, start + side)

@@ -185,9 +185,9 @@ class Trainer:
                 rng, config.batch, config.window, double=config.double, part=part, parts=parts
             )
             drawn = draw(config, self.step, batch.items, tuple(batch.high.shape[1:]))
-            close = draw_close(rng, config.decoder_close, batch.high.shape[-1])
+            close = draw_close(rng, config.decoder_close, batch.high.shape[-1], batch.inner)
             given = (x.to(who.device) for x in (batch.low, batch.high, *drawn))
-            loss, values = self._loss(*given, close=close)
+            loss, values = self._loss(*given, inner=batch.inner, close=close)
             # Parts may differ by one pair; gradients are averaged over the processes.
             share = len(batch.items) / batch.total
             who.backward(loss * share * who.count)
@@ -204,7 +204,7 @@ class Trainer:
 
     def _loss(
         self, low: Tensor, high: Tensor, noise: Tensor, sigma: Tensor, t: Tensor, routed: Tensor,
-        *, close: tuple[slice, slice],
+        *, inner: tuple[slice, slice], close: tuple[slice, slice],
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The loss of some pairs, and its parts."""
         config = self.config
@@ -220,7 +220,7 @@ class Trainer:
         with torch.autocast(high.device.type, self.dtype, enabled=self.dtype != torch.float32):
             context = low if self.network.upsamples else u
             predicted = self._parallel(point.x, t, context, sigma, scale)
-            error = predicted.float() - point.target
+            error = (predicted.float() - point.target)[..., inner[0], inner[1]]
             velocity = (error.abs() if config.loss == "l1" else error.square()).mean((1, 2, 3))
             fidelity = texture = torch.zeros_like(velocity)
             if self.decoder_loss is not None:

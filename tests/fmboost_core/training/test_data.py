@@ -14,13 +14,7 @@ from fmboost_core.training.pairs import FORMAT, METADATA_KEY
 
 def test_batches_are_pairs_of_the_same_crop(tmp_path):
     """Latents that are pictures of their own coordinates: low and high must show the same window."""
-    grid = torch.stack(torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij"))
-    high = torch.cat([grid, grid])[None]
-    low, between = (torch.nn.functional.interpolate(high, size=s, mode="area") for s in (32, 48))
-    tensors = {"z64": high.half(), "z32": low.half(), "z48": between.half()}
-    facts = {METADATA_KEY: json.dumps({"format": FORMAT, "family": "sd15", "crop": 64})}
-    write_tensors(tmp_path / "0.safetensors", tensors, facts)
-    pairs, rng = PairData(tmp_path, "sd15"), np.random.default_rng(0)
+    pairs, rng = PairData(write_coordinates(tmp_path), "sd15"), np.random.default_rng(0)
     seen = set()
     for _ in range(60):
         batch = pairs.batch(rng, 4, 16, double=0.5)
@@ -29,6 +23,39 @@ def test_batches_are_pairs_of_the_same_crop(tmp_path):
         shrunk = torch.nn.functional.interpolate(high, size=low.shape[-2:], mode="area")
         torch.testing.assert_close(shrunk, low, atol=0.6, rtol=0)
     assert seen == {(8, 16), (48, 64), (32, 48), (32, 64)}
+
+
+def write_coordinates(folder):
+    """A crop of 64 latents that says where it is: rows in its first channel, columns in its second."""
+    grid = torch.stack(torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij"))
+    high = torch.cat([grid, grid])[None]
+    low, between = (torch.nn.functional.interpolate(high, size=s, mode="area") for s in (32, 48))
+    tensors = {"z64": high.half(), "z32": low.half(), "z48": between.half()}
+    facts = {METADATA_KEY: json.dumps({"format": FORMAT, "family": "sd15", "crop": 64})}
+    write_tensors(folder / "0.safetensors", tensors, facts)
+    return folder
+
+
+def test_windows_lie_at_borders_of_their_crops_and_what_is_inside_their_cuts_is_told(tmp_path):
+    pairs, rng = PairData(write_coordinates(tmp_path), "sd15"), np.random.default_rng(0)
+    kinds = {}
+    for _ in range(60):
+        batch = pairs.batch(rng, 5, 16, double=1)
+        for part, starts in zip(batch.inner, (batch.high[:, 0, 0, 0], batch.high[:, 1, 0, 0]), strict=True):
+            kinds.setdefault((part.start, part.stop), []).append(starts)
+    assert set(kinds) == {(0, 12), (4, 16), (4, 12)}
+    assert not torch.cat(kinds[0, 12]).any()
+    assert (torch.cat(kinds[4, 16]) == 48).all()
+    assert len(torch.cat(kinds[4, 12]).unique()) > 12
+    assert len(kinds[4, 12]) < 36 < min(len(kinds[0, 12]), len(kinds[4, 16]))  # of 120
+
+
+def test_whole_crops_have_borders_all_round(tmp_path):
+    pairs, rng = PairData(write_coordinates(tmp_path), "sd15"), np.random.default_rng(0)
+    for window, double in ((16, 0), (64, 1)):
+        for _ in range(8):
+            batch = pairs.batch(rng, 4, window, double=double)
+            assert batch.inner == (slice(0, batch.high.shape[-1]),) * 2
 
 
 def test_every_crop_is_drawn(tmp_path, monkeypatch):

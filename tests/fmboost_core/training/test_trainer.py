@@ -12,7 +12,6 @@ from fmboost_core import InputError, load
 from fmboost_core.tiny_vae import TinyDecoder, TinyEncoder
 from fmboost_core.training.config import TrainConfig
 from fmboost_core.training.data import PairData
-from fmboost_core.training.draws import draw, draw_close
 from fmboost_core.training.journal import read_table
 from fmboost_core.training.optimiser import OPTIMISERS
 from fmboost_core.training.trainer import Trainer
@@ -122,7 +121,7 @@ def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
         trainer = Trainer(part, pairs, tmp_path / f"{parts}", lively(TinyDecoder(4)), start)
         trainer.run(until=3)
         runs.append(weights(trainer))
-    torch.testing.assert_close(*runs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(*runs, atol=5e-5, rtol=1e-4)
 
 
 def test_the_booster_is_the_average_of_the_weights(pairs, tmp_path):
@@ -176,6 +175,7 @@ def test_the_vae_route_is_learned_in_place_of_the_right_latents(pairs, tmp_path)
         pixels = F.interpolate(decoder(batch.low).clamp(0, 1), scale_factor=2, mode="bicubic").clamp(0, 1)
         missing = encoder(pixels) - resize_latent(batch.low, (8, 8), "bicubic")
     # An untrained BoostNet predicts no velocity at all, so that its loss is what it misses.
+    missing = missing[..., batch.inner[0], batch.inner[1]]
     assert trainer.train_step()[1] == pytest.approx(missing.square().mean().item(), rel=1e-4)
 
 
@@ -189,6 +189,23 @@ def test_items_with_noise_weigh_as_the_recipe_says(pairs, tmp_path, clean, share
     assert losses[1][1:] == losses[0][1:]  # what is logged of the parts is not weighed
 
 
+def test_what_lies_inside_a_cut_is_not_asked_for(pairs, tmp_path, monkeypatch):
+    config = changed(clean=1.0, double=1.0)
+    whole, drawn = pairs.batch, []
+
+    def spoiled(*args, **options):
+        batch = whole(*args, **options)
+        beyond = torch.ones_like(batch.high)
+        beyond[..., batch.inner[0], batch.inner[1]] = 0
+        drawn.append(beyond.any())
+        return dataclasses.replace(batch, high=batch.high + 9 * beyond)
+
+    found = Trainer(config, pairs, tmp_path / "whole").train_step()
+    monkeypatch.setattr(pairs, "batch", spoiled)
+    assert Trainer(config, pairs, tmp_path / "spoiled").train_step() == found
+    assert all(drawn)
+
+
 def test_even_items_move_the_weights_elsewhere_and_the_log_says_the_same(pairs, tmp_path):
     values, moved = [], []
     for evenness in (0.0, 1.0):
@@ -197,37 +214,6 @@ def test_even_items_move_the_weights_elsewhere_and_the_log_says_the_same(pairs, 
         moved.append(torch.cat([p.detach().flatten() for p in trainer.network.parameters()]))
     assert values[0] == values[1]
     assert not torch.equal(*moved)
-
-
-def test_one_noise_level_as_in_the_paper():
-    _, sigma, t, _ = draw(changed(sigma_range=(0.6, 0.6), clean=0.0, start=0.0), 0, list(range(1000)), (1,))
-    assert torch.equal(sigma, torch.full((1000,), 0.6))
-    assert t.mean() == pytest.approx(0.5, abs=0.05)
-
-
-def test_levels_follow_the_recipe():
-    noise, sigma, t, _ = draw(changed(clean=0.3, start=0.8), 3, list(range(4000)), (4, 2, 2))
-    assert (sigma == 0).float().mean() == pytest.approx(0.3, abs=0.03)
-    assert sigma.max() == pytest.approx(0.5, abs=0.01)
-    assert (t[sigma > 0] == 0).float().mean() == pytest.approx(0.8, abs=0.03)
-    assert not t[sigma == 0].any()
-    assert (noise.mean(), noise.std()) == (pytest.approx(0, abs=0.01), pytest.approx(1, abs=0.01))
-
-
-def test_fewer_and_fewer_items_learn_the_vae_route():
-    config = changed(steps=4, clean=0.5, route=0.8)
-    for step, share in enumerate((0.8, 0.6, 0.4, 0.2, 0.0)):
-        _, sigma, _, routed = draw(config, step, list(range(2000)), (1,))
-        assert routed[sigma == 0].float().mean() == pytest.approx(share, abs=0.05)
-        assert not routed[sigma > 0].any()
-
-
-def test_an_item_draws_the_same_in_any_company():
-    whole = draw(CONFIG, 5, [0, 1, 2, 3], (4, 2, 2))
-    part = draw(CONFIG, 5, [1, 3], (4, 2, 2))
-    for a, b in zip(whole, part, strict=True):
-        assert torch.equal(a[[1, 3]], b)
-    assert not torch.equal(draw(CONFIG, 6, [1], (4, 2, 2))[0], part[0][:1])
 
 
 PROGRAM = """
@@ -283,11 +269,3 @@ def test_what_does_not_fit_is_said_at_once(pairs, tmp_path):
         Trainer(changed(route=0.5), pairs, tmp_path / "run", lively(TinyDecoder(4)))
     with pytest.raises(InputError, match="window is 48, but the pairs are crops of 32"):
         Trainer(changed(window=48), pairs, tmp_path / "run")
-
-
-def test_the_close_part_is_anywhere_inside():
-    rng = np.random.default_rng(0)
-    parts = [draw_close(rng, 0.8, 10) for _ in range(50)]
-    assert {rows.start for rows, _ in parts} == {columns.start for _, columns in parts} == {0, 1, 2}
-    assert all(s.stop - s.start == 8 for part in parts for s in part)
-    assert draw_close(rng, 1, 10) == (slice(0, 10), slice(0, 10))
