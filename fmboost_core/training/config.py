@@ -34,7 +34,8 @@ class TrainConfig:
         steps: optimiser steps.
         batch: pairs in each, over all processes.
         accumulate: parts that a batch is worked off in, where memory is short.
-        window: latent side of the training window at scale 2 (cut out of the encoded crop).
+        window: latent side of the training window at scale 2 (cut out of the encoded crop,
+            most often at its border).
         double: share of the batches at scale 2, where most people use a model; the others at any scale
             that the pairs have.
         upsampling: of the small latent, for the flow's source and the network's context.

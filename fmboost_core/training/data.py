@@ -18,7 +18,7 @@ from ..safetensors_file import open_safetensors
 from .pairs import read_description
 
 OPEN_FILES = 256
-AT_BORDER = 0.8  # probability, in each direction, that windows lie at a border of their crops
+WINDOWS_AT_BORDER = 0.8  # probability, in each direction, that windows lie at a border of their crops
 CUT_MARGIN = 4  # latents at a side that was cut, which show what the VAE saw beyond
 
 
@@ -164,7 +164,8 @@ class PairData:
         learnt at borders; and what lies just inside a cut cannot be known.
         """
         half, room, plan = window // 2, (self.crop - window) // 2, []
-        place = rng.choice(3, 2, p=[AT_BORDER / 2, 1 - AT_BORDER, AT_BORDER / 2])  # first, anywhere, last
+        at_one = WINDOWS_AT_BORDER / 2
+        place = rng.choice(3, 2, p=[at_one, 1 - 2 * at_one, at_one])  # first, anywhere, last
         lowest, highest = np.where(place == 2, room, 0), np.where(place == 0, 0, room)
         margin = min(CUT_MARGIN, window // 4)
         rows, columns = (

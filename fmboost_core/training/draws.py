@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .config import TrainConfig
 
-AT_BORDER = 0.3  # probability that the close part lies at a border that its window has
+CLOSE_AT_BORDER = 0.3  # probability that the close part lies at a border that its window has
 
 
 def draw(
@@ -51,6 +51,6 @@ def _draw_part(rng: np.random.Generator, side: int, whole: int, inner: slice) ->
     first = min(inner.start, whole - side)
     last = max(first, inner.stop - side)
     borders = [start for start in (0, whole - side) if first <= start <= last]
-    at_border = bool(borders) and rng.random() < AT_BORDER
+    at_border = bool(borders) and rng.random() < CLOSE_AT_BORDER
     start = int(rng.choice(borders) if at_border else rng.integers(first, last + 1))
     return slice(start, start + side)
