@@ -112,7 +112,8 @@ def test_another_recipe_does_not_continue_a_run(pairs, tmp_path):
 
 
 def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
-    config = changed(batch=8, window=16, precision="fp32", decoder_weight=1.0, decoder_close=0.5)
+    # A seed by which no feature of the decoder lies so near a ReLU's bend that rounding takes it across.
+    config = changed(batch=8, window=16, precision="fp32", decoder_weight=1.0, decoder_close=0.5, seed=1)
     runs = []
     for parts in (1, 2):
         part = dataclasses.replace(config, accumulate=parts)
@@ -121,7 +122,7 @@ def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
         trainer = Trainer(part, pairs, tmp_path / f"{parts}", lively(TinyDecoder(4)), start)
         trainer.run(until=3)
         runs.append(weights(trainer))
-    torch.testing.assert_close(*runs, atol=5e-5, rtol=1e-4)
+    torch.testing.assert_close(*runs, atol=1e-5, rtol=1e-4)
 
 
 def test_the_booster_is_the_average_of_the_weights(pairs, tmp_path):
