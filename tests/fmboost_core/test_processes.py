@@ -29,13 +29,14 @@ def test_shares_divide_the_work():
 LAUNCHED = """
 import atexit, torch
 from fmboost_core.processes import launched
-atexit.register(lambda: print("left open" if torch.distributed.is_initialized() else "closed"))
+atexit.register(lambda: print("left open\\n" if torch.distributed.is_initialized() else "closed\\n", end=""))
 assert launched("cpu").count == 2 and torch.distributed.is_initialized()
 """
 
 
 def test_connections_are_closed_before_the_interpreter_ends(tmp_path):
     """Left open, about one of six two-process runs on a CPU was aborted after its work was done."""
+    # Each process writes its line at once: without a buffer, `print` writes the end of a line by itself.
     program = tmp_path / "program.py"
     program.write_text(LAUNCHED)
     assert in_two_processes(str(program)).split() == ["closed", "closed"]
