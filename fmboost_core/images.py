@@ -1,4 +1,4 @@
-"""Pictures in: whatever Pillow reads → RGB, with a word on what had to be done to it."""
+"""Pictures: whatever Pillow reads → RGB, with a word on what had to be done to it; and as tensors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .errors import InputError
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 # Pillow's plugins raise these on damaged files; UnidentifiedImageError is an OSError.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
@@ -110,3 +111,8 @@ def to_image(pixels: Tensor) -> Image.Image:
     """Pixels (1, 3, H, W), clamped to [0, 1] → RGB picture."""
     levels = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1)
     return Image.fromarray(levels.cpu().numpy())
+
+
+def luma(pixels: Tensor) -> Tensor:
+    """RGB (B, 3, H, W) → BT.601 luma (B, 1, H, W)."""
+    return torch.einsum("bchw,c->bhw", pixels, pixels.new_tensor(LUMA))[:, None]

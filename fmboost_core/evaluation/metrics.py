@@ -13,12 +13,12 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from ..images import luma
 from .haarpsi import haarpsi
 
 # Pixels. MS-SSIM halves a picture four times under a window of 11, which takes 176; a report's crops, 192.
 SMALLEST_SIDE = 192
 BLOCK = 64  # pixels a side of the blocks whose mean colours are compared
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 OCTAVES = ("1/4 to 1/2", "1/8 to 1/4", "1/16 to 1/8", "1/32 to 1/16")  # cycles a pixel
 
 
@@ -64,11 +64,6 @@ METRICS = {
 def as_saved(pixels: Tensor) -> Tensor:
     """Pixels as an 8-bit file would hold them, (…) in [0, 1]."""
     return (pixels.clamp(0, 1) * 255).round() / 255
-
-
-def luma(pixels: Tensor) -> Tensor:
-    """RGB (B, 3, H, W) → BT.601 luma (B, 1, H, W)."""
-    return torch.einsum("bchw,c->bhw", pixels, pixels.new_tensor(LUMA))[:, None]
 
 
 def psnr(found: Tensor, wanted: Tensor) -> float:

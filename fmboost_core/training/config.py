@@ -61,6 +61,8 @@ class TrainConfig:
         decoder_close: share of a window's side, at another place in each step, that the third and fourth
             stage look at, and the others little more: they cost most, and neighbouring places teach much the
             same; 1 for all of it.
+        structure: weight of the pixels' unlikeness beside their squared error, which alone leaves out what
+            the small picture does not show for sure; lumas are compared by octaves, and contrast counts.
         texture: at the highest σ, how much of the fidelity is given up for the right amount of texture,
             0 to 1; below in proportion to the root of σ.
         precision: of the forward and backward pass; `auto` is bf16 where the device has it, else fp32.
@@ -93,6 +95,7 @@ class TrainConfig:
     decoder_stages: int = 4
     decoder_pixels: float = 1.0
     decoder_close: float = 1.0
+    structure: float = 0.0
     texture: float = 0.0
     precision: str = AUTO
     seed: int = 0
@@ -123,6 +126,11 @@ class TrainConfig:
         for name in ("double", "clean", "route", "evenness", "start", "texture"):
             _require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}: give 0 to 1")
         _require(0 <= self.ema < 1, f"ema is {self.ema}: give 0 to just under 1")
+        _require(self.structure >= 0, f"structure is {self.structure}: give 0 or a positive weight")
+        _require(
+            self.structure == 0 or self.decoder_stages == DECODER_STAGES,
+            f"structure compares pixels: it needs decoder_stages = {DECODER_STAGES}",
+        )
         low, high = self.sigma_range
         _require(0 <= low <= high <= 1, f"sigma_range is {self.sigma_range}: give two values, 0 to 1")
         for name in ("decoder_pixels", "noisy_weight"):

@@ -4,7 +4,8 @@ What a decoder will show matters more than the latent's own numbers (compare PCF
 losses in its features, each item for itself:
 
 - *fidelity*, the squared error relative to the features' variance: its minimum is the expected picture,
-  which is smooth;
+  which is smooth. With it, if wanted, the *structure* of the pixels: how unlike they are in each octave,
+  whatever their contrast, so that what is likely but not sure keeps its contrast;
 - *texture*, the divergence of the local energy of fine features and of the pixels' finest octaves: how much
   goes on within 32 pixels, but not what. A network that is given noise can satisfy it, as noise is something
   to make texture from. By Itakura's and Saito's divergence the best guess of an unknown energy is its mean;
@@ -13,15 +14,22 @@ losses in its features, each item for itself:
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..images import luma
 from ..tiny_vae import TinyDecoder
 
 WINDOW = 4  # latents (32 pixels) a side, over which energies are taken
 FINE = 3  # side of the mean that is taken away, so that only what is finer remains
 OCTAVES = 4  # of the pixels whose energies are compared, from the finest on
+LIKENESS_OCTAVES = range(1, 4)  # of the lumas; a small picture at scale 2 holds nothing of the finest
+LIKENESS_SIDE = 8  # of the windows that are compared, in pixels of the octave
+LIKENESS_FLOOR = 1e-4  # mean square, of pixels in [0, 1], below which contrast does not matter
 FLAT = 1e-3  # of the variance: less than that does not matter
 STEEPEST = 4  # ratio of energies up to which the divergence grows as it should
 NEGLIGIBLE = 5e-4  # of the variance: an error of about 45 dB, which nobody sees
@@ -36,10 +44,13 @@ class DecoderLoss:
         stages: 1 to 4, as `TinyDecoder.features`.
         examples: latents (B, C, H, W) that the variances are taken from.
         pixels: weight of the fourth stage, the pixels, in fidelity's mean over the stages; the others have 1.
+        structure: weight of the pixels' unlikeness, which is added to fidelity.
     """
 
-    def __init__(self, decoder: TinyDecoder, stages: int, examples: Tensor, pixels: float = 1.0) -> None:
-        self.decoder, self.stages = decoder, stages
+    def __init__(
+        self, decoder: TinyDecoder, stages: int, examples: Tensor, pixels: float = 1.0, structure: float = 0.0
+    ) -> None:
+        self.decoder, self.stages, self.structure = decoder, stages, structure
         with torch.no_grad():
             features = decoder.features(examples, stages)
         self.variances = [f.float().var((0, 2, 3)).mean().item() for f in features]
@@ -71,6 +82,8 @@ class DecoderLoss:
         texture, items = torch.zeros_like(fidelity), textured.nonzero()[:, 0]
         for k, (f, w, variance) in enumerate(zip(found, wanted, self.variances, strict=True)):
             fidelity = fidelity + self.weights[k] * _squared(f.float(), w.float()) / variance
+            if k == 3 and self.structure:
+                fidelity = fidelity + self.structure * _unlikeness(f.float(), w.float())
             if len(items):
                 octaves = OCTAVES if k == 3 else 1
                 energies = (_energies(x[items].float(), WINDOW << k, octaves) for x in (f, w))
@@ -119,10 +132,35 @@ def _divergence(found: Tensor, wanted: Tensor) -> Tensor:
 def _energies(features: Tensor, side: int, octaves: int) -> list[Tensor]:
     """Mean squares of the finest octaves in windows of a side, which overlap by half; finest octave first."""
     energies = []
-    for octave in range(octaves):
-        if octave:
-            features, side = F.avg_pool2d(features, 2, ceil_mode=True), side // 2
-        fine = features - F.avg_pool2d(features, FINE, 1, FINE // 2, count_include_pad=False)
-        width = min(side, *features.shape[-2:])
-        energies.append(F.avg_pool2d(fine.square(), width, max(1, width // 2)))
+    for fine in itertools.islice(_octaves(features), octaves):
+        energies.append(_in_windows(fine.square(), side))
+        side //= 2
     return energies
+
+
+def _unlikeness(found: Tensor, wanted: Tensor) -> Tensor:
+    """1 less the contrast and structure of SSIM (Wang et al. 2004), of the lumas' octaves: 0 to 2, (B,).
+
+    A squared error is least where a guess is shrunk by its correlation with the truth; likeness is greatest
+    at the truth's own contrast, as far as there is any correlation.
+    """
+    both = zip(_octaves(luma(found)), _octaves(luma(wanted)), strict=True)
+    lost = []
+    for f, w in itertools.islice(both, LIKENESS_OCTAVES.start, LIKENESS_OCTAVES.stop):
+        product, sum_of_squares = (_in_windows(x, LIKENESS_SIDE) for x in (f * w, f.square() + w.square()))
+        like = (2 * product + LIKENESS_FLOOR) / (sum_of_squares + LIKENESS_FLOOR)
+        lost.append(1 - like.mean((1, 2, 3)))
+    return torch.stack(lost).mean(0)
+
+
+def _octaves(x: Tensor) -> Iterator[Tensor]:
+    """What each octave of (B, C, H, W) holds, from the finest, at half the resolution of the one before."""
+    while True:
+        yield x - F.avg_pool2d(x, FINE, 1, FINE // 2, count_include_pad=False)
+        x = F.avg_pool2d(x, 2, ceil_mode=True)
+
+
+def _in_windows(x: Tensor, side: int) -> Tensor:
+    """Means of square windows, which overlap by half."""
+    width = min(side, *x.shape[-2:])
+    return F.avg_pool2d(x, width, max(1, width // 2))

@@ -272,7 +272,9 @@ class Trainer:
         examples = torch.cat([high for _, high in self.pairs.first(EXAMPLES)])
         config = self.config
         examples = examples.to(self.processes.device)
-        return DecoderLoss(self.decoder, config.decoder_stages, examples, config.decoder_pixels)
+        return DecoderLoss(
+            self.decoder, config.decoder_stages, examples, config.decoder_pixels, config.structure
+        )
 
     def _resume(self) -> None:
         state = torch.load(self.state_file, weights_only=True, map_location=self.processes.device)

@@ -64,6 +64,11 @@ def test_every_entry_can_be_written(tmp_path):
         ('family = "sd15"\nsigma_range = [0.5, 0.2]', "sigma_range is .* two values, 0 to 1"),
         ('family = "sd15"\ndecoder_stages = 5', "decoder_stages is 5: give 1 to 4"),
         ('family = "sd15"\ndecoder_pixels = 0', "decoder_pixels is 0.0: give a positive weight"),
+        ('family = "sd15"\nstructure = -1', "structure is -1.0: give 0 or a positive weight"),
+        (
+            'family = "sd15"\nstructure = 1\ndecoder_stages = 3',
+            "compares pixels: .* decoder_stages = 4",
+        ),
         ('family = "sd15"\nbatch = 5\naccumulate = 2', "a batch of 5 cannot be worked off in 2"),
         ('family = "sd15"\nlearning_rate = 0', "learning_rate is 0.0: it must be positive"),
         ("family = ", "is not TOML"),

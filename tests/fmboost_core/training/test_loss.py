@@ -3,7 +3,15 @@ import torch
 from helpers import lively
 
 from fmboost_core.tiny_vae import TinyDecoder
-from fmboost_core.training.loss import MARGIN, OCTAVES, DecoderLoss, _divergence, _energies, evening
+from fmboost_core.training.loss import (
+    MARGIN,
+    OCTAVES,
+    DecoderLoss,
+    _divergence,
+    _energies,
+    _unlikeness,
+    evening,
+)
 
 ALL = torch.tensor([True, True])
 
@@ -110,6 +118,30 @@ def test_pixels_have_their_weight_in_the_mean(z):
     for weight in (1.0, 16.0):
         fidelity = DecoderLoss(decoder, 4, z, weight)(predicted, z, ALL)[0]
         torch.testing.assert_close(fidelity, (3 * features + weight * pixels) / (3 + weight))
+
+
+def test_likeness_wants_the_contrast_that_squared_error_gives_up():
+    """Half of a guess is right: squared error likes it best at half its contrast, likeness as it is."""
+    right, wrong, other = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    wanted, guess = right + other, right + wrong
+    contrasts = torch.tensor([0.25, 0.5, 1.0, 2.0])
+    found = contrasts[:, None, None, None] * (guess - guess.mean()) + wanted.mean()
+    assert (found - wanted).square().mean((1, 2, 3)).argmin() == 1
+    assert _unlikeness(found, wanted.expand_as(found)).argmin() == 2
+
+
+def test_likeness_overlooks_what_nobody_sees():
+    grey, invisible = torch.full((1, 3, 64, 64), 0.5), 1e-4 * torch.randn(1, 3, 64, 64)
+    assert _unlikeness(grey + invisible, grey) < 1e-3 < _unlikeness(grey + 300 * invisible, grey)
+
+
+def test_structure_is_added_to_fidelity(z):
+    decoder, predicted = lively(TinyDecoder(4)), z + 0.3 * noise(1)
+    plain, structured = (DecoderLoss(decoder, 4, z, structure=s)(predicted, z, ALL) for s in (0.0, 0.5))
+    unlike = _unlikeness(decoder(predicted), decoder(z))
+    assert (unlike > 0.01).all()
+    torch.testing.assert_close(structured[0], plain[0] + 0.5 * unlike)
+    torch.testing.assert_close(structured[1], plain[1])
 
 
 @pytest.mark.parametrize("rows", [slice(0, 4), slice(6, 10), slice(12, 16)])
