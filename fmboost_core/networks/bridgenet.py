@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..flow import velocity_to
 from ..tiny_vae import WIDTH, TinyDecoder, TinyEncoder
 from ..upsampling import Size, resize_latent, size_of
@@ -26,17 +27,34 @@ from .trunk import CELL, WORKING_TENSORS, Trunk, TrunkConfig, pixel_norm
 from .velocity import zeroed
 
 DEVIATION = 0.5  # of large latents from upsampled small ones; measured: sd3 0.41, flux 0.52, sdxl 0.71
-# The tiny decoder's layers that are taken, three resolutions, and the tiny encoder's, two. At the highest,
-# where they meet, a block of three is left out on each side: a step teaches as much, and takes less time.
-COARSE, FINE, WIDE = slice(0, 6), slice(6, 11), slice(11, 15)
-NARROW, WRITER = slice(8, 11), slice(11, 15)
-REACH, SHORT_REACH = 9, 6  # pixels of a resolution that three blocks reach, and two
-WORKING_LAYERS = 5  # of the tiny VAE's width that are kept at once, in each of the two finer resolutions
+# Layers taken of the tiny decoder and encoder; where they meet, by how many of the decoder's resolutions.
+# There a block of three is left out: a step teaches as much, and takes less time.
+COARSE, FINE, WIDE = slice(0, 6), slice(6, 11), {3: slice(11, 15), 4: slice(11, 19)}
+NARROW, WRITER = {3: slice(8, 11), 4: slice(4, 11)}, slice(11, 15)
+REACH = 9  # pixels of a resolution that three blocks reach
+PAST_REACH = {3: 8, 4: 15}  # latents that the way past the trunk reaches, at scale 2
+WORKING_LAYERS = 5  # of the tiny VAE's width that are kept at once, in each of the finer resolutions
 
 
 @dataclass(frozen=True)
 class BridgeNetConfig(TrunkConfig):
-    """Shape of a BridgeNet: see `TrunkConfig`."""
+    """Shape of a BridgeNet: see `TrunkConfig`.
+
+    Attributes:
+        resolutions: of the tiny decoder's that are gone through, 3 or 4; at the last it meets the encoder.
+    """
+
+    resolutions: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resolutions not in WIDE:
+            raise InputError(f"BridgeNet: resolutions is {self.resolutions!r}; it must be 3 or 4")
+
+    @property
+    def meeting(self) -> int:
+        """Pixels of the grid on which decoder and encoder meet, to one latent along a side."""
+        return 2 ** (self.resolutions - 2)
 
 
 class BridgeNet(Trunk):
@@ -60,9 +78,9 @@ class BridgeNet(Trunk):
         channels, cell = config.latent_channels, CELL**2
         # In pixels: what is before and after both ways, the trunk, and the way past it (rounded up to cells).
         shared = CELL * (REACH + 1) + (REACH + 1) + (REACH + 1)
-        trunk, past = CELL * (2 * config.depth + 2), SHORT_REACH + 2
+        trunk, past = CELL * (2 * config.depth + 2), PAST_REACH[config.resolutions]
         self.receptive_field = shared + max(trunk, past)
-        layers = WORKING_LAYERS * WIDTH * (1 + cell)
+        layers = WORKING_LAYERS * WIDTH * sum(4**k for k in range(config.resolutions - 1))
         self.working_channels = WORKING_TENSORS * config.width // cell + layers
         decoder, encoder = list(TinyDecoder(channels)), list(TinyEncoder(channels))
         self.coarse = nn.Sequential(*decoder[COARSE])
@@ -70,10 +88,11 @@ class BridgeNet(Trunk):
         self.onto = Resampling(WIDTH)
         self.stem = nn.Conv2d(cell * (2 * channels + WIDTH), config.width, 3, padding=1)
         self.head = zeroed(nn.Conv2d(config.width, cell * WIDTH, 3, padding=1))
-        self.wide = nn.Sequential(*decoder[WIDE])
+        self.wide = nn.Sequential(*decoder[WIDE[config.resolutions]])
         self.across = Resampling(WIDTH, nn.Conv2d(WIDTH, WIDTH, 3, padding=1))
-        self.narrow = nn.Sequential(*encoder[NARROW])
+        self.narrow = nn.Sequential(*encoder[NARROW[config.resolutions]])
         self.writer = nn.Sequential(*encoder[WRITER])
+        self.meeting = config.meeting
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """See `VelocityNetwork`; scale in [1, 2], and a context is needed."""
@@ -84,25 +103,26 @@ class BridgeNet(Trunk):
         h = torch.cat([self.cells(_grow(x), _grow(u)), F.pixel_unshuffle(read, CELL)], 1)
         h = self.head(self.through_blocks(self.stem(h), t, sigma, scale))
         beside = F.pixel_shuffle(h, CELL)[:, :, : size[0], : size[1]]
-        past = self.narrow(self.across(self.wide(fine), _doubled(size)))
+        past = self.narrow(self.across(self.wide(fine), _times(self.meeting, size)))
         endpoint = self.writer(beside + past)
         return velocity_to(endpoint, x, u, t, sigma, DEVIATION).to(endpoint.dtype)
 
     def working_area(self, size: Size, context: Size) -> int:
         """See `VelocityNetwork`: below scale 2 most is done on the small latent's own grids."""
-        return max(math.prod(size), math.prod(_doubled(context)))
+        return max(math.prod(size), math.prod(_times(2, context)))
 
     def in_bands(
         self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor, rows: int
     ) -> Tensor:
         """See `VelocityNetwork`."""
         small, size = self.needed(context), size_of(x)
-        source, double = size_of(small), _doubled(size)
+        source = size_of(small)
         u = resize_latent(small, size, self.upsamples)
         reader = SequenceInBands([*self.coarse, *self.fine])
         wide, narrow, writer = map(SequenceInBands, (self.wide, self.narrow, self.writer))
-        onto = ResamplingInBands(self.onto, _doubled(source), size, _whole_cells(size))
-        across = ResamplingInBands(self.across, _doubled(_doubled(source)), double, double)
+        onto = ResamplingInBands(self.onto, _times(2, source), size, _whole_cells(size))
+        meeting = _times(self.meeting, size)
+        across = ResamplingInBands(self.across, _times(2 * self.meeting, source), meeting, meeting)
         stem, head = map(ConvolutionInBands, (self.stem, self.head))
         blocks = self.blocks_in_bands(t, sigma, scale)
         to_cells, before_stem, before_writer = CellsInBands(CELL), Meeting(), Meeting()
@@ -128,8 +148,8 @@ class BridgeNet(Trunk):
         return out
 
 
-def _doubled(size: Size) -> Size:
-    return 2 * size[0], 2 * size[1]
+def _times(factor: int, size: Size) -> Size:
+    return factor * size[0], factor * size[1]
 
 
 def _whole_cells(size: Size) -> Size:

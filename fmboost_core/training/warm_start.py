@@ -62,8 +62,8 @@ def start_from_vae(
     assert isinstance(network, BridgeNet)
     with torch.no_grad():
         own = [*network.coarse, *network.fine, *network.wide, *network.narrow, *network.writer]
-        stages = [list(decoder)[part] for part in (COARSE, FINE, WIDE)]
-        stages += [list(encoder)[part] for part in (NARROW, WRITER)]
+        stages = [list(decoder)[part] for part in (COARSE, FINE, WIDE[network.config.resolutions])]
+        stages += [list(encoder)[part] for part in (NARROW[network.config.resolutions], WRITER)]
         for layer, stage in zip(own, chain(*stages), strict=True):
             layer.load_state_dict(stage.state_dict())
         _differences(network.onto.slope)
@@ -89,7 +89,7 @@ def _fit(network: BridgeNet, encoder: TinyEncoder, decoder: TinyDecoder, pairs: 
     for pair in chain(pairs.first(EXAMPLES), pairs.between(EXAMPLES // 2)):
         low, high = (z.to(value.weight.device) for z in pair)
         features = decoder(high).clamp(0, 1)
-        for layer in list(encoder)[: NARROW.start]:
+        for layer in list(encoder)[: NARROW[network.config.resolutions].start]:
             features = layer(features)
         seen = _regressors(network.wide(network.fine(network.coarse(low))), size_of(features))
         gram = gram + (seen.T @ seen).double().cpu()

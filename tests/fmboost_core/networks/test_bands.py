@@ -39,6 +39,7 @@ def test_branches_wait_for_each_other():
 
 BOOSTNET = lively(BoostNet(BoostNetConfig(4, width=64, depth=3)))
 BRIDGENET = lively(BridgeNet(BridgeNetConfig(4, width=64, depth=2)))
+FINER = lively(BridgeNet(BridgeNetConfig(4, width=64, depth=2, resolutions=4)))
 
 
 @pytest.mark.parametrize("rows", [2, 6, 20, 38, 40])
@@ -50,8 +51,10 @@ BRIDGENET = lively(BridgeNet(BridgeNetConfig(4, width=64, depth=2)))
         (BRIDGENET, (27, 11), (41, 22)),
         (BRIDGENET, (20, 20), (39, 31)),
         (BRIDGENET, (19, 11), (40, 11)),
+        (FINER, (20, 11), (40, 22)),
+        (FINER, (27, 11), (41, 22)),
     ],
-    ids=["boostnet", "bridgenet", "smaller-scale", "odd", "one-side"],
+    ids=["boostnet", "bridgenet", "smaller-scale", "odd", "one-side", "finer", "finer-smaller-scale"],
 )
 def test_a_network_in_bands_is_the_whole_network(network, source, size, rows):
     x, context = torch.randn(2, 4, *size), torch.randn(2, 4, *source)

@@ -8,11 +8,12 @@ from fmboost_core.peak_memory import PeakMemory
 
 NEAREST = {"context_upsampling": "nearest", "source_upsampling": "nearest"}
 CONFIG = BridgeNetConfig(latent_channels=4, width=64, depth=1)
+FINER = BridgeNetConfig(latent_channels=4, width=64, depth=1, resolutions=4)
 
 
-@pytest.fixture(scope="module")
-def network() -> BridgeNet:
-    return lively(BridgeNet(CONFIG))
+@pytest.fixture(scope="module", params=[CONFIG, FINER], ids=["3", "4"])
+def network(request) -> BridgeNet:
+    return lively(BridgeNet(request.param))
 
 
 def arguments(height: int = 40, width: int = 40, **changes) -> dict[str, torch.Tensor]:
@@ -76,17 +77,19 @@ def test_noise_is_taken_away_exactly():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(network, dtype):
     full = network(**arguments())
-    half = lively(BridgeNet(CONFIG)).to(dtype)
+    half = lively(BridgeNet(network.config)).to(dtype)
     inputs = {k: v.to(dtype) if v.ndim == 4 else v for k, v in arguments().items()}
     out = half(**inputs)
     assert out.dtype == dtype
     assert (out.float() - full).abs().mean() / full.abs().mean() < 0.03
 
 
+@pytest.mark.parametrize("resolutions", [3, 4])
 @pytest.mark.parametrize("scale", [2, 1.25])
 @pytest.mark.parametrize(("size", "tile"), [((95, 80), 0), ((95, 80), 32), ((448, 64), 0), ((448, 64), 48)])
-def test_a_boost_keeps_to_its_memory_estimate(size, tile, scale):
-    booster = Booster(lively(BridgeNet(BridgeNetConfig(4, width=192, depth=1))), BoosterSpec("sd15"))
+def test_a_boost_keeps_to_its_memory_estimate(size, tile, scale, resolutions):
+    config = BridgeNetConfig(4, width=192, depth=1, resolutions=resolutions)
+    booster = Booster(lively(BridgeNet(config)), BoosterSpec("sd15"))
     samples = torch.randn(1, 4, *(round(side / scale) for side in size))
     with PeakMemory() as memory:
         booster.boost(samples, size, detail=0.5, tile=tile)
@@ -106,7 +109,7 @@ def test_it_needs_a_context(network):
         network(**{**arguments(), "context": None})
 
 
-@pytest.mark.parametrize("shape", [{"width": 96}, {"depth": 0}, {"latent_channels": 1.5}])
+@pytest.mark.parametrize("shape", [{"width": 96}, {"depth": 0}, {"latent_channels": 1.5}, {"resolutions": 5}])
 def test_impossible_shapes_are_refused(shape):
     with pytest.raises(InputError, match=f"BridgeNet: {next(iter(shape))}"):
         BridgeNetConfig(**shape)

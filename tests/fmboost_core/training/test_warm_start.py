@@ -30,14 +30,15 @@ def pairs(tmp_path, monkeypatch) -> PairData:
     return PairData(write_shards(tmp_path / "pairs", crop=16), "sd15")
 
 
-def test_it_reads_and_writes_as_the_vae_does(vae, pairs):
+@pytest.mark.parametrize(("resolutions", "read", "unwritten"), [(3, 15, 8), (4, 19, 4)])
+def test_it_reads_and_writes_as_the_vae_does(vae, pairs, resolutions, read, unwritten):
     encoder, decoder = vae
-    network = start_from_vae(SHAPE, encoder, decoder, pairs)
+    network = start_from_vae(SHAPE | {"resolutions": resolutions}, encoder, decoder, pairs)
     small = torch.randn(1, 4, 8, 8)
     seen = network.wide(network.fine(network.coarse(small)))
-    torch.testing.assert_close(seen, torch.nn.Sequential(*list(decoder)[:15])(small))
+    torch.testing.assert_close(seen, torch.nn.Sequential(*list(decoder)[:read])(small))
     pixels = torch.rand(1, 3, 64, 64)
-    features = torch.nn.Sequential(*list(encoder)[:8])(pixels)
+    features = torch.nn.Sequential(*list(encoder)[:unwritten])(pixels)
     torch.testing.assert_close(network.writer(network.narrow(features)), encoder(pixels))
 
 
