@@ -58,7 +58,7 @@ def test_images_become_a_model_and_a_loss_graph(server):
     assert len(list((work / "pairs" / "mine").glob("*.safetensors"))) == 1
     info = inspect(models / "mine.safetensors")
     assert (info.spec.family, info.spec.training["steps"]) == ("sd15", 10)
-    assert info.config == {"latent_channels": 4, "width": 64, "depth": 1}
+    assert info.config == {"latent_channels": 4, "width": 64, "depth": 1, "resolutions": 3}
     assert entry["outputs"]["loss"]["images"]
     # Again, with another seed of the training alone: pairs stay, and the file gets a number.
     entry = server.run(graph(train={"seed": 1, "name": "other", "sample_every": 10}))
