@@ -1,10 +1,10 @@
 """BridgeNet: a trunk between the first stages of a tiny VAE's decoder and the last stage of its encoder.
 
 To enlarge a picture by a VAE means to decode it, to enlarge the pixels, and to encode again; nearly all of
-that work is done at the resolutions of the pixels. BridgeNet takes the same way without going there: the
-decoder's first three resolutions read the small latent on its own grid, the encoder's last two write the
-large latent, and what lies between is a resampling of features, at twice the resolution of the large latent.
-For all that this way cannot do there is BoostNet's trunk beside it. It starts from the weights of a tiny VAE
+that work is done at the resolutions of the large pixels. BridgeNet takes the same way without going there:
+the decoder's first three or four resolutions read the small latent on its own grids, the encoder's last two
+or three write the large latent, and what lies between is a resampling of features. For all that this way
+cannot do there is BoostNet's trunk beside it. It starts from the weights of a tiny VAE
 (`training/warm_start.py`) and all of it is trained.
 """
 
@@ -48,7 +48,7 @@ class BridgeNetConfig(TrunkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.resolutions not in WIDE:
+        if not isinstance(self.resolutions, int) or self.resolutions not in WIDE:
             raise InputError(f"BridgeNet: resolutions is {self.resolutions!r}; it must be 3 or 4")
 
     @property
@@ -64,8 +64,9 @@ class BridgeNet(Trunk):
         coarse, fine: the small latent → the decoder's features on its grid → on a grid twice as fine.
         onto: those, on the output grid, for the trunk.
         stem, head: into the trunk and out of it.
-        wide, across, narrow: the way past the trunk, from those to four times the small latent's resolution,
-            where decoder and encoder meet in a resampling to twice the output's, and back to the output grid.
+        wide, across, narrow: the way past the trunk, from those to the decoder's last resolution, where it
+            meets the encoder in a resampling (at three from four times the small latent's resolution to
+            twice the output's, at four twice as fine), and back to the output grid.
         writer: the sum of both → the latent, as in the encoder.
     """
 
@@ -92,7 +93,6 @@ class BridgeNet(Trunk):
         self.across = Resampling(WIDTH, nn.Conv2d(WIDTH, WIDTH, 3, padding=1))
         self.narrow = nn.Sequential(*encoder[NARROW[config.resolutions]])
         self.writer = nn.Sequential(*encoder[WRITER])
-        self.meeting = config.meeting
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None, sigma: Tensor, scale: Tensor) -> Tensor:
         """See `VelocityNetwork`; scale in [1, 2], and a context is needed."""
@@ -103,7 +103,7 @@ class BridgeNet(Trunk):
         h = torch.cat([self.cells(_grow(x), _grow(u)), F.pixel_unshuffle(read, CELL)], 1)
         h = self.head(self.through_blocks(self.stem(h), t, sigma, scale))
         beside = F.pixel_shuffle(h, CELL)[:, :, : size[0], : size[1]]
-        past = self.narrow(self.across(self.wide(fine), _times(self.meeting, size)))
+        past = self.narrow(self.across(self.wide(fine), _times(self.config.meeting, size)))
         endpoint = self.writer(beside + past)
         return velocity_to(endpoint, x, u, t, sigma, DEVIATION).to(endpoint.dtype)
 
@@ -121,8 +121,9 @@ class BridgeNet(Trunk):
         reader = SequenceInBands([*self.coarse, *self.fine])
         wide, narrow, writer = map(SequenceInBands, (self.wide, self.narrow, self.writer))
         onto = ResamplingInBands(self.onto, _times(2, source), size, _whole_cells(size))
-        meeting = _times(self.meeting, size)
-        across = ResamplingInBands(self.across, _times(2 * self.meeting, source), meeting, meeting)
+        per_latent = self.config.meeting
+        meeting = _times(per_latent, size)
+        across = ResamplingInBands(self.across, _times(2 * per_latent, source), meeting, meeting)
         stem, head = map(ConvolutionInBands, (self.stem, self.head))
         blocks = self.blocks_in_bands(t, sigma, scale)
         to_cells, before_stem, before_writer = CellsInBands(CELL), Meeting(), Meeting()

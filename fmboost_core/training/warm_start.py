@@ -60,10 +60,11 @@ def start_from_vae(
         raise InputError(f"the VAE has {encoder.latent_channels} channels, the pairs have {pairs.channels}")
     network = build("bridgenet", {"latent_channels": pairs.channels, **shape})
     assert isinstance(network, BridgeNet)
+    resolutions = network.config.resolutions
     with torch.no_grad():
         own = [*network.coarse, *network.fine, *network.wide, *network.narrow, *network.writer]
-        stages = [list(decoder)[part] for part in (COARSE, FINE, WIDE[network.config.resolutions])]
-        stages += [list(encoder)[part] for part in (NARROW[network.config.resolutions], WRITER)]
+        stages = [list(decoder)[part] for part in (COARSE, FINE, WIDE[resolutions])]
+        stages += [list(encoder)[part] for part in (NARROW[resolutions], WRITER)]
         for layer, stage in zip(own, chain(*stages), strict=True):
             layer.load_state_dict(stage.state_dict())
         _differences(network.onto.slope)

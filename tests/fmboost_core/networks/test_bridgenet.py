@@ -109,7 +109,13 @@ def test_it_needs_a_context(network):
         network(**{**arguments(), "context": None})
 
 
-@pytest.mark.parametrize("shape", [{"width": 96}, {"depth": 0}, {"latent_channels": 1.5}, {"resolutions": 5}])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"width": 96}, {"depth": 0}, {"latent_channels": 1.5}, {"resolutions": 5}, {"resolutions": 3.0},
+        {"resolutions": [3]},
+    ],
+)  # fmt: skip
 def test_impossible_shapes_are_refused(shape):
     with pytest.raises(InputError, match=f"BridgeNet: {next(iter(shape))}"):
         BridgeNetConfig(**shape)
