@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from comfy import latent_formats, model_management, model_patcher
+from comfy.cli_args import args
 from comfy.utils import ProgressBar
 from latent_preview import get_previewer
 from torch import Tensor
@@ -75,7 +76,7 @@ class VAECodec:
 def automatic_precision(device: torch.device) -> str:
     """The fastest precision that suits the device and the user's own start options."""
     if model_management.is_device_cpu(device):
-        return fastest_precision(device)
+        return "fp32" if args.force_fp32 else fastest_precision(device)
     # ComfyUI knows the cards whose half precision fails, and what --force-fp32 and the like ask for.
     if model_management.should_use_bf16(device):
         return "bf16"

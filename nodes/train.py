@@ -121,10 +121,11 @@ class FMBoostTrain(io.ComfyNode):
         )  # fmt: skip
         if model is not None:
             config = _like(model, config)
-        decoder = _tiny(TinyDecoder, pairs.family) if decoder_loss else None
-        encoder = _tiny(TinyEncoder, pairs.family) if decoder_loss and model is None else None
+        # ComfyUI runs nodes in inference mode, through whose tensors nothing can be trained.
+        with torch.inference_mode(False):
+            decoder = _tiny(TinyDecoder, pairs.family) if decoder_loss else None
+            encoder = _tiny(TinyEncoder, pairs.family) if decoder_loss and model is None else None
         model_management.unload_all_models()
-        # ComfyUI runs nodes in inference mode, whose tensors cannot be trained.
         with torch.inference_mode(False), torch.enable_grad():
             trainer = Trainer(
                 config, data, work_folder(RUNS, name), decoder,

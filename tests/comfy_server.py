@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,13 @@ class ComfyServer:
         base: an empty folder for its input, output, models and custom nodes.
         pack_name: the folder name under which the pack is installed.
         pack: the folder of the pack.
+        options: more of ComfyUI's start options.
     """
 
     def __init__(
-        self, folder: Path, base: Path, pack_name: str = "any name at all", pack: Path = PACK
-    ) -> None:
+        self, folder: Path, base: Path, pack_name: str = "any name at all", pack: Path = PACK,
+        options: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.folder, self.base = folder, base
         for name in ("custom_nodes", "input", "output", "models/vae_approx", "models/fmboost"):
             (base / name).mkdir(parents=True)
@@ -85,7 +88,7 @@ class ComfyServer:
         ]
         extra = ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "latent2rgb"]
         self.process = subprocess.Popen(
-            [python_of(folder), "main.py", *arguments, *extra],
+            [python_of(folder), "main.py", *arguments, *extra, *options],
             cwd=folder, stdout=self.log.open("w"), stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._wait_until_ready()

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from comfy_server import ComfyServer
 from helpers import DATA
 
 from fmboost_core import Booster, inspect, load
@@ -67,6 +68,21 @@ def test_images_become_a_model_and_a_loss_graph(server):
     assert (models / "mine-2.safetensors").exists()
     for path in models.glob("mine*"):
         path.unlink()
+
+
+def test_without_bf16_all_of_it_trains_in_fp32(server, tmp_path):
+    """There autocast makes no copies, so that whatever ComfyUI's inference mode touched would show."""
+    running = ComfyServer(server.folder, tmp_path / "base", options=["--force-fp32"])
+    try:
+        shutil.copy(DATA / "photo.png", running.base / "input" / "photo.png")
+        entry = running.run(graph(train={"decoder_loss": True}))
+        assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+        assert (running.base / "models" / "fmboost" / "mine.safetensors").exists()
+        run = running.base / "output" / "fmboost" / "runs" / "run"
+        state = torch.load(run / "state.pt", weights_only=True)
+        assert (state["step"], state["config"]["precision"]) == (10, "fp32")
+    finally:
+        running.stop()
 
 
 def fine_tuned(server, name: str) -> tuple[Booster, Booster]:

@@ -112,7 +112,6 @@ def test_another_recipe_does_not_continue_a_run(pairs, tmp_path):
 
 
 def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
-    # A seed by which no feature of the decoder lies so near a ReLU's bend that rounding takes it across.
     config = changed(batch=8, window=16, precision="fp32", decoder_weight=1.0, decoder_close=0.5, seed=1)
     runs = []
     for parts in (1, 2):
@@ -120,9 +119,13 @@ def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
         # Layers of zeros leave gradients of rounding errors behind them, and Adam makes whole steps of those.
         start = small_booster().network
         trainer = Trainer(part, pairs, tmp_path / f"{parts}", lively(TinyDecoder(4)), start)
+        begin = weights(trainer)
         trainer.run(until=3)
         runs.append(weights(trainer))
-    torch.testing.assert_close(*runs, atol=1e-5, rtol=1e-4)
+    # Rounding takes a feature of the decoder across a ReLU's bend here and there, on each processor others:
+    # up to 0.008 of the way by seed, where parts that draw or weigh otherwise are 0.2 to 0.7 apart.
+    apart, way = (runs[1] - runs[0]).norm(), (runs[0] - begin).norm()
+    assert apart < 0.03 * way
 
 
 def test_the_booster_is_the_average_of_the_weights(pairs, tmp_path):
