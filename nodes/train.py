@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TypeVar
 
 import folder_paths
@@ -146,7 +146,7 @@ def _like(model: ManagedBooster, config: TrainConfig) -> TrainConfig:
     network, spec = model.booster.network, model.booster.spec
     if not isinstance(network, Trunk):
         raise InputError("only BoostNet and BridgeNet models can be fine-tuned here: this one is another")
-    shape = {"width": network.config.width, "depth": network.config.depth}
+    shape = {k: v for k, v in asdict(network.config).items() if k != "latent_channels"}
     return replace(config, network=network_name(network), shape=shape, sigma_range=spec.sigma_range)
 
 

@@ -8,9 +8,10 @@ import time
 import pytest
 import torch
 from comfy_server import ComfyServer
-from helpers import DATA
+from helpers import DATA, lively
 
-from fmboost_core import Booster, inspect, load
+from fmboost_core import Booster, BoosterSpec, inspect, load, save
+from fmboost_core.networks.bridgenet import BridgeNet, BridgeNetConfig
 from fmboost_core.precision import fastest_precision
 
 
@@ -111,6 +112,15 @@ def test_a_model_of_another_family_gives_a_start(server):
     assert tuned.spec.family == "sd15" and tuned.network.config.latent_channels == 4
     trained, given = (b.network.blocks[0].conv1.weight for b in (tuned, start))
     torch.testing.assert_close(trained, given, atol=0.02, rtol=0)
+
+
+def test_fine_tuning_keeps_the_shape(server):
+    bridge = lively(BridgeNet(BridgeNetConfig(4, width=64, depth=1, resolutions=4)))
+    path = server.base / "models" / "fmboost" / "four.safetensors"
+    save(path, Booster(bridge, BoosterSpec("sd15")))
+    start, tuned = fine_tuned(server, "four")
+    path.unlink()
+    assert tuned.network.config == start.network.config
 
 
 def test_cancel_keeps_what_was_learned_and_the_run_goes_on(server):
