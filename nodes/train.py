@@ -121,11 +121,10 @@ class FMBoostTrain(io.ComfyNode):
         )  # fmt: skip
         if model is not None:
             config = _like(model, config)
-        # ComfyUI runs nodes in inference mode, through whose tensors nothing can be trained.
-        with torch.inference_mode(False):
-            decoder = _tiny(TinyDecoder, pairs.family) if decoder_loss else None
-            encoder = _tiny(TinyEncoder, pairs.family) if decoder_loss and model is None else None
+        decoder = _tiny(TinyDecoder, pairs.family) if decoder_loss else None
+        encoder = _tiny(TinyEncoder, pairs.family) if decoder_loss and model is None else None
         model_management.unload_all_models()
+        # ComfyUI runs nodes in inference mode, whose tensors cannot be trained.
         with torch.inference_mode(False), torch.enable_grad():
             trainer = Trainer(
                 config, data, work_folder(RUNS, name), decoder,
@@ -150,6 +149,7 @@ def _like(model: ManagedBooster, config: TrainConfig) -> TrainConfig:
     return replace(config, network=network_name(network), shape=shape, sigma_range=spec.sigma_range)
 
 
+@torch.inference_mode(False)  # nor could anything be trained through it
 def _tiny(half: type[Half], family: str) -> Half:
     """The encoder or decoder of the family's tiny VAE, among ComfyUI's."""
     file = f"{FAMILIES[family].tiny_vae}_{half.__name__.removeprefix('Tiny').lower()}"

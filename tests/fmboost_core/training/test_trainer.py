@@ -112,20 +112,21 @@ def test_another_recipe_does_not_continue_a_run(pairs, tmp_path):
 
 
 def test_a_batch_worked_off_in_parts_is_the_same_batch(pairs, tmp_path):
-    config = changed(batch=8, window=16, precision="fp32", decoder_weight=1.0, decoder_close=0.5, seed=1)
-    runs = []
-    for parts in (1, 2):
-        part = dataclasses.replace(config, accumulate=parts)
+    def trained(seed: int, parts: int) -> torch.Tensor:
+        config = changed(
+            batch=8, window=16, precision="fp32", decoder_weight=1.0, decoder_close=0.5, seed=seed,
+            accumulate=parts,
+        )  # fmt: skip
         # Layers of zeros leave gradients of rounding errors behind them, and Adam makes whole steps of those.
         start = small_booster().network
-        trainer = Trainer(part, pairs, tmp_path / f"{parts}", lively(TinyDecoder(4)), start)
-        begin = weights(trainer)
+        trainer = Trainer(config, pairs, tmp_path / f"{seed}-{parts}", lively(TinyDecoder(4)), start)
         trainer.run(until=3)
-        runs.append(weights(trainer))
-    # Rounding takes a feature of the decoder across a ReLU's bend here and there, on each processor others:
-    # up to 0.008 of the way by seed, where parts that draw or weigh otherwise are 0.2 to 0.7 apart.
-    apart, way = (runs[1] - runs[0]).norm(), (runs[0] - begin).norm()
-    assert apart < 0.03 * way
+        return weights(trainer)
+
+    # By most seeds no feature of the decoder lies so near a ReLU's bend that rounding takes it across; by
+    # which, depends on the processor. Parts that are not the whole batch would be apart by every seed.
+    runs = ((trained(seed, 1), trained(seed, 2)) for seed in range(1, 6))
+    assert any(torch.allclose(*both, atol=1e-5, rtol=1e-4) for both in runs)
 
 
 def test_the_booster_is_the_average_of_the_weights(pairs, tmp_path):
